@@ -1,0 +1,48 @@
+"""Make the checkout importable as the collection ``ops.runbooks``, as Ansible itself does."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from ansible.module_utils.testing import patch_module_args
+from ansible.utils.collection_loader._collection_finder import _AnsibleCollectionFinder
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+ROOT = Path(__file__).resolve().parents[1]
+
+# The private class is the only way in: PyPI's "ansible" ships a regular package
+# ansible_collections, which would hide ours from Python's own import system.
+_AnsibleCollectionFinder(paths=[str(ROOT / "collections")])._install()
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """Return the top of the checkout."""
+    return ROOT
+
+
+@pytest.fixture
+def run_module(
+    capsys: pytest.CaptureFixture[str],
+) -> Callable[..., dict[str, Any]]:
+    """Return a function that runs a module's ``main`` in process and returns the JSON it prints.
+
+    ``run_module(main, {"option": 1}, check=True, diff=True)``; the key ``_exit_code`` is 0 or 1.
+    """
+
+    def run(
+        main: Callable[[], None], arguments: dict[str, Any], *, check: bool = False, diff: bool = False
+    ) -> dict[str, Any]:
+        given = {**arguments, "_ansible_check_mode": check, "_ansible_diff": diff, "_ansible_remote_tmp": "/tmp"}
+        with patch_module_args(given), pytest.raises(SystemExit) as stopped:
+            main()
+        result: dict[str, Any] = json.loads(capsys.readouterr().out)
+        result["_exit_code"] = stopped.value.code
+        return result
+
+    return run
