@@ -8,7 +8,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
-from ansible_collections.ops.runbooks.plugins.module_utils._errors import MissingLibrary, OpsError
+from ansible_collections.ops.runbooks.plugins.module_utils._errors import (
+    MissingLibrary,
+    OpsError,
+    PreconditionFailed,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -20,13 +24,16 @@ def run_module(spec: ArgumentSpec, work: Callable[[AnsibleModule], Mapping[str, 
     """Run ``work`` and exit with what it returns, or fail with the message of its ``OpsError``.
 
     Every module of this collection supports check mode; ``work`` reads ``module.check_mode``
-    and ``module._diff``. ``work`` returns the module's result, ``changed`` included.
+    and ``module._diff``. A precondition that does not hold fails with ``refused: true``, so that a play
+    can tell "I would not" from "I could not". ``work`` returns the module's result, ``changed`` included.
     """
     module = AnsibleModule(supports_check_mode=True, **spec.to_kwargs())
     try:
         result = work(module)
     except MissingLibrary as error:
         module.fail_json(msg=missing_required_lib(error.library), exception=error.traceback)
+    except PreconditionFailed as error:
+        module.fail_json(msg=str(error), refused=True, **error.details)
     except OpsError as error:
         module.fail_json(msg=str(error), **error.details)
     except ValueError as error:  # a value that the argument specification cannot express
