@@ -7,7 +7,6 @@ from typing import Any
 
 from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
-
 from ansible_collections.ops.runbooks.plugins.plugin_utils._runbook import (
     declared_variables,
     front_matter,

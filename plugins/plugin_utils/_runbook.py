@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 # The link farm of a checkout and an installed collection both end at the same place.
 RUNBOOKS = Path(__file__).resolve().parents[2] / "runbooks"
+FENCE = "---\n"
 
 
 def front_matter(runbook: str, directory: Path = RUNBOOKS) -> dict[str, Any]:
@@ -26,10 +27,11 @@ def front_matter(runbook: str, directory: Path = RUNBOOKS) -> dict[str, Any]:
     path = directory / f"{runbook}.md"
     if path.parent != directory or not path.is_file():
         raise ValueError(f"Cannot read runbook {runbook!r}: there is no {runbook}.md in the runbooks folder.")
-    parts = path.read_text(encoding="utf-8").split("---\n", 2)
-    if len(parts) != 3 or parts[0]:
+    text = path.read_text(encoding="utf-8")
+    header, end, _ = text[len(FENCE) :].partition(FENCE)
+    if not text.startswith(FENCE) or not end:
         raise ValueError(f"Cannot read runbook {runbook!r}: {path.name} does not begin with YAML front matter.")
-    document = yaml.safe_load(parts[1])
+    document = yaml.safe_load(header)
     if not isinstance(document, dict):
         raise ValueError(f"Cannot read runbook {runbook!r}: the front matter of {path.name} is not a mapping.")
     return document
