@@ -28,7 +28,7 @@ def front_matter(runbook: str, directory: Path = RUNBOOKS) -> dict[str, Any]:
     if path.parent != directory or not path.is_file():
         raise ValueError(f"Cannot read runbook {runbook!r}: there is no {runbook}.md in the runbooks folder.")
     text = path.read_text(encoding="utf-8")
-    header, end, _ = text[len(FENCE) :].partition(FENCE)
+    header, end = text[len(FENCE) :].partition(FENCE)[:2]
     if not text.startswith(FENCE) or not end:
         raise ValueError(f"Cannot read runbook {runbook!r}: {path.name} does not begin with YAML front matter.")
     document = yaml.safe_load(header)
