@@ -1,0 +1,1 @@
+"""A real stack to practise on, and the faults that break it: ``python -m lab --help``."""

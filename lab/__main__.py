@@ -1,0 +1,5 @@
+"""Start the command line."""
+
+from lab.cli import main
+
+main()

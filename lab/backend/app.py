@@ -1,0 +1,189 @@
+"""The lab's backend: orders in PostgreSQL, read through a Redis cache, reports through PgBouncer."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hmac
+import json
+import logging
+import os
+import socket
+from typing import TYPE_CHECKING, Annotated, Any
+
+import redis
+from fastapi import FastAPI, Header, HTTPException, Request, Response
+from fastapi.responses import JSONResponse
+from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, generate_latest
+from pydantic import BaseModel, Field
+from sqlalchemy import Engine, NullPool, create_engine, text
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from .metrics import Measure, PoolCollector, cache_requests, pool_timeouts
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+log = logging.getLogger("uvicorn.error")
+
+POOL_SIZE, MAX_OVERFLOW, POOL_TIMEOUT_SECONDS = 5, 5, 3
+PAGE, CACHE_SECONDS, KEPT_ORDERS = 20, 5, 10_000
+INSTANCE = socket.gethostname()
+
+# Replicas start together; CREATE ... IF NOT EXISTS alone can collide.
+SCHEMA = """
+SELECT pg_advisory_xact_lock(726001);
+CREATE TABLE IF NOT EXISTS orders (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    customer text NOT NULL,
+    item text NOT NULL,
+    quantity integer NOT NULL CHECK (quantity > 0),
+    created_at timestamptz NOT NULL DEFAULT now()
+);
+"""
+
+
+def connect(address: str, options: dict[str, Any] | None = None, **pool: Any) -> Engine:
+    """Open an engine whose sessions carry the application's name, so that they can be told apart on the server."""
+    url = f"postgresql+psycopg://app:{os.environ['APP_DB_PASSWORD']}@{address}/app"
+    arguments = {"application_name": "backend", "connect_timeout": 3, **(options or {})}
+    return create_engine(url, pool_pre_ping=True, connect_args=arguments, **pool)
+
+
+database = connect("postgres:5432", pool_size=POOL_SIZE, max_overflow=MAX_OVERFLOW, pool_timeout=POOL_TIMEOUT_SECONDS)
+# PgBouncer keeps the pool here; in transaction mode a prepared statement may meet another server session.
+pooled = connect("pgbouncer:6432", {"prepare_threshold": None}, poolclass=NullPool)
+cache = redis.Redis("redis", password=os.environ["REDIS_PASSWORD"], socket_timeout=1, socket_connect_timeout=1)
+REGISTRY.register(PoolCollector(database, POOL_SIZE + MAX_OVERFLOW))
+
+
+async def create_schema() -> None:
+    """Try until the database lets us in: a backend that starts before its database is still a live backend."""
+    while True:
+        try:
+            await asyncio.to_thread(_create_schema)
+        except (OperationalError, PoolTimeout) as error:
+            log.warning("Cannot create the schema yet: %s", error)
+            await asyncio.sleep(1)
+        else:
+            return
+
+
+def _create_schema() -> None:
+    with database.begin() as connection:
+        connection.execute(text(SCHEMA))
+
+
+@contextlib.asynccontextmanager
+async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+    """Prepare the database beside the first requests; give the sessions back at the end."""
+    preparing = asyncio.create_task(create_schema())
+    yield
+    preparing.cancel()
+    database.dispose()
+
+
+app = FastAPI(lifespan=lifespan)
+app.state.draining = False
+app.add_middleware(Measure)
+
+
+@app.exception_handler(PoolTimeout)
+async def on_pool_timeout(_request: Request, error: PoolTimeout) -> JSONResponse:
+    """Count what no pool event tells: a request that waited for a connection in vain."""
+    pool_timeouts.inc()
+    return JSONResponse({"detail": "No database connection became free in time.", "error": str(error)}, 503)
+
+
+@app.exception_handler(OperationalError)
+async def on_database_error(_request: Request, error: OperationalError) -> JSONResponse:
+    """Say that the database is to blame."""
+    return JSONResponse({"detail": "The database refused.", "error": str(error.orig)}, 503)
+
+
+@app.get("/health")
+async def health(response: Response) -> dict[str, str]:
+    """Tell that this process serves; shallow on purpose, and on the event loop, so that a full pool cannot hide it."""
+    response.status_code = 503 if app.state.draining else 200
+    return {"status": "draining" if app.state.draining else "ok", "instance": INSTANCE}
+
+
+@app.get("/ready")
+def ready() -> dict[str, str]:
+    """Tell that a request which needs the database would be served."""
+    with database.connect() as connection:
+        connection.execute(text("SELECT 1"))
+    return {"status": "ok", "instance": INSTANCE}
+
+
+@app.get("/metrics")
+async def metrics() -> Response:
+    """Return the metrics of this process."""
+    return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+
+
+class Order(BaseModel):
+    """What a customer asks for."""
+
+    customer: str = Field(min_length=1, max_length=100)
+    item: str = Field(min_length=1, max_length=100)
+    quantity: int = Field(gt=0, le=1000)
+
+
+@app.get("/orders")
+def list_orders(page: int = 0) -> list[dict[str, Any]]:
+    """Return a page of orders, from the cache while it is fresh; a cache that fails costs speed, not answers."""
+    key = f"orders:page:{page}"
+    try:
+        found = cache.get(key)
+    except redis.RedisError:
+        cache_requests.labels("error").inc()
+        return _read_orders(page)
+    cache_requests.labels("hit" if found else "miss").inc()
+    if found:
+        orders: list[dict[str, Any]] = json.loads(found)
+        return orders
+    orders = _read_orders(page)
+    with contextlib.suppress(redis.RedisError):
+        cache.setex(key, CACHE_SECONDS, json.dumps(orders))
+    return orders
+
+
+def _read_orders(page: int) -> list[dict[str, Any]]:
+    statement = "SELECT id, customer, item, quantity FROM orders ORDER BY id DESC LIMIT :size OFFSET :start"
+    with database.connect() as connection:
+        rows = connection.execute(text(statement), {"size": PAGE, "start": page * PAGE})
+        return [dict(row._mapping) for row in rows]  # noqa: SLF001 - SQLAlchemy's public name
+
+
+@app.post("/orders", status_code=201)
+def create_order(order: Order) -> dict[str, int]:
+    """Store an order and let the oldest ones go, so that a lab left alone does not fill the disk."""
+    with database.begin() as connection:
+        statement = "INSERT INTO orders (customer, item, quantity) VALUES (:customer, :item, :quantity) RETURNING id"
+        identity: int = connection.execute(text(statement), order.model_dump()).scalar_one()
+        if identity % 1000 == 0:
+            connection.execute(text("DELETE FROM orders WHERE id <= :last"), {"last": identity - KEPT_ORDERS})
+    with contextlib.suppress(redis.RedisError):
+        cache.delete("orders:page:0")
+    return {"id": identity}
+
+
+@app.get("/reports")
+def report() -> dict[str, int]:
+    """Sum the orders by item, through PgBouncer."""
+    with pooled.connect() as connection:
+        rows = connection.execute(text("SELECT item, sum(quantity) FROM orders GROUP BY item ORDER BY item"))
+        return {row[0]: row[1] for row in rows}
+
+
+@app.post("/admin/pool/reset")
+def reset_pool(authorization: Annotated[str, Header()] = "") -> dict[str, Any]:
+    """Close this process's idle connections and start an empty pool; connections in use are not touched."""
+    expected = f"Bearer {os.environ['POOL_RESET_TOKEN']}"
+    if not hmac.compare_digest(authorization.encode(), expected.encode()):
+        raise HTTPException(401, "Give the pool reset token as bearer token.", {"WWW-Authenticate": "Bearer"})
+    before = database.pool.status()
+    database.dispose()
+    return {"instance": INSTANCE, "before": before, "after": database.pool.status()}
