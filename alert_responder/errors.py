@@ -41,7 +41,7 @@ def explain(error: ValidationError) -> list[str]:
     """Return one sentence per problem: the key, the value and what was expected. Secret input is never repeated."""
     sentences = []
     for problem in error.errors(include_url=False):
-        key = ".".join(str(part) for part in problem["loc"]) or "document"
+        key = ".".join(str(part) for part in problem["loc"])[:120] or "document"
         what = problem["msg"].removeprefix("Value error, ")
         what = what[:1].lower() + what[1:]
         if problem["type"] == "missing":

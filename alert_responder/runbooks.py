@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import date  # noqa: TC003 -- pydantic resolves the annotation at run time
+from datetime import date
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import yaml

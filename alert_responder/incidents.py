@@ -1,0 +1,612 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""An incident: its events, the state they add up to, and the decision what comes next.
+
+Nothing here reads a clock, a file or the network. `fold` turns events into a state and refuses an event that must not
+follow; `decide` turns a state into the next step. Every rule about what may run stands in one of the two.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from enum import Enum
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, TypeAdapter
+
+from alert_responder.alerts import Alert, Moment
+from alert_responder.documents import Evidence, Outcome
+from alert_responder.errors import ResponderError
+from alert_responder.runbooks import judge
+
+if TYPE_CHECKING:
+    from alert_responder.runbooks import Option, Runbook
+
+Action = Literal["diagnose", "option", "verify"]
+Result = Literal["done", "failed_launch", "timed_out", "interrupted"]
+
+
+class Status(Enum):
+    """Where an incident stands."""
+
+    OPEN = "open"  # the responder is at work, or waits to verify again
+    UNMATCHED = "unmatched"  # no runbook answers this alert; nothing is ever run for it
+    ESCALATED = "escalated"  # a person is needed; the reason and the next manual step are on record
+    RECOVERED = "recovered"  # recovery was verified
+    RESOLVED = "resolved"  # the alert ended, or a person closed it, without a verified recovery
+
+
+class _Event(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    at: Moment
+
+
+class Opened(_Event):
+    """The first alert of an incident, and where it was routed."""
+
+    kind: Literal["opened"] = "opened"
+    alert: Alert
+    service: str
+    runbook: str | None
+    problem: str
+
+
+class Fired(_Event):
+    """One more alert of the same identity began to fire, or fires again."""
+
+    kind: Literal["fired"] = "fired"
+    fingerprint: str
+    starts_at: Moment
+
+
+class Ended(_Event):
+    """One alert of this incident was reported resolved."""
+
+    kind: Literal["ended"] = "ended"
+    fingerprint: str
+    ends_at: Moment
+
+
+class Considered(BaseModel):
+    """Why one option was chosen or passed over."""
+
+    model_config = ConfigDict(frozen=True)
+
+    option: str
+    chosen: bool
+    holds: bool | None
+    why: str
+    values: Mapping[str, Any] = {}
+
+
+class Started(_Event):
+    """A playbook is about to start: on record before it does, so that a crash can never hide it."""
+
+    kind: Literal["started"] = "started"
+    run: str
+    action: Action
+    option: str = ""
+    idempotent: bool = True
+    reason: str
+    considered: tuple[Considered, ...] = ()
+
+
+class Finished(_Event):
+    """A playbook has ended, or was found not to be running any more."""
+
+    kind: Literal["finished"] = "finished"
+    run: str
+    result: Result
+    began: bool  # whether a task had begun on the target; if not, nothing can have been changed
+    reason: str = ""
+    seconds: float = 0.0
+    evidence: Evidence | None = None
+    outcome: Outcome | None = None
+
+
+class Approved(_Event):
+    """A person allowed one option of this incident."""
+
+    kind: Literal["approved"] = "approved"
+    option: str
+    who: str
+    reason: str
+
+
+class Escalated(_Event):
+    """The responder stops here: a person is needed."""
+
+    kind: Literal["escalated"] = "escalated"
+    reason: str
+    next_step: str
+    considered: tuple[Considered, ...] = ()
+
+
+class Closed(_Event):
+    """The incident is over."""
+
+    kind: Literal["closed"] = "closed"
+    status: Literal["recovered", "resolved"]
+    reason: str
+    who: str = "responder"
+
+
+Event = Opened | Fired | Ended | Started | Finished | Approved | Escalated | Closed
+EVENT: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="kind")])
+
+
+class IllegalEvent(ResponderError):
+    """This event must not follow the ones on record."""
+
+
+@dataclass(frozen=True)
+class Ran:
+    """One step that has ended."""
+
+    action: Action
+    option: str
+    result: Result
+    began: bool
+    at: datetime
+    reason: str
+    idempotent: bool
+    outcome: Outcome | None
+
+    @property
+    def verdict(self) -> str:
+        """What the step proved; ``unknown`` when it proved nothing."""
+        if self.outcome is None or self.outcome.verdict == "unchecked":
+            return "unknown"
+        return self.outcome.verdict
+
+    @property
+    def refused(self) -> bool:
+        """Whether a precondition stopped the option before it changed anything."""
+        return self.outcome is not None and self.outcome.status == "refused" and not self.outcome.changed
+
+    @property
+    def without_effect(self) -> bool:
+        """Whether the step neither changed nor told anything, so that it may be tried again."""
+        return self.result != "done" and (
+            self.action != "option" or (self.result == "failed_launch" and not self.began)
+        )
+
+    @property
+    def cut_short(self) -> bool:
+        """Whether an option began and nobody knows how far it came."""
+        return self.action == "option" and self.result != "done" and not self.without_effect
+
+
+@dataclass(frozen=True)
+class State:
+    """What the events of one incident add up to."""
+
+    alert: Alert
+    service: str
+    runbook: str | None
+    problem: str
+    status: Status
+    open: bool
+    firing: Mapping[str, datetime]
+    opened_at: datetime
+    updated_at: datetime
+    sequence: int
+    running: Started | None = None
+    history: tuple[Ran, ...] = ()
+    evidence: Evidence | None = None
+    evidence_at: datetime | None = None
+    first_evidence: Evidence | None = None
+    approved: frozenset[str] = frozenset()
+    reason: str = ""
+    next_step: str = ""
+
+    def attempts(self, letter: str | None = None) -> tuple[Ran, ...]:
+        """Return the options that have (or may have) run, or those of one letter."""
+        return tuple(
+            ran
+            for ran in self.history
+            if ran.action == "option" and not ran.without_effect and letter in (None, ran.option)
+        )
+
+
+def fold(events: Iterable[Event]) -> State:
+    """Add the events up; raises IllegalEvent for one that must not follow."""
+    state: State | None = None
+    for event in events:
+        state = apply(state, event)
+    if state is None:
+        raise IllegalEvent("An incident without events does not exist.")
+    return state
+
+
+def apply(state: State | None, event: Event) -> State:
+    """Return the state after one more event; raises IllegalEvent if it must not follow."""
+    if isinstance(event, Opened):
+        if state is not None:
+            raise IllegalEvent("An incident is opened once.")
+        return _opened(event)
+    if state is None:
+        raise IllegalEvent(f"The first event of an incident opens it; this one is {event.kind}.")
+    if not state.open:
+        raise IllegalEvent(f"The incident is closed; {event.kind} cannot follow.")
+    state = _applied(state, event)
+    return replace(state, sequence=state.sequence + 1, updated_at=event.at)
+
+
+def _opened(event: Opened) -> State:
+    if event.runbook is None:
+        status, reason = Status.UNMATCHED, event.problem
+    else:
+        status, reason = Status.OPEN, ""
+    return State(
+        alert=event.alert,
+        service=event.service,
+        runbook=event.runbook,
+        problem=event.problem,
+        status=status,
+        open=True,
+        firing={event.alert.fingerprint: event.alert.starts_at},
+        opened_at=event.at,
+        updated_at=event.at,
+        sequence=1,
+        reason=reason,
+    )
+
+
+def _applied(state: State, event: Event) -> State:  # noqa: PLR0911 -- one return for each kind of event
+    match event:
+        case Fired():
+            return replace(state, firing={**state.firing, event.fingerprint: event.starts_at})
+        case Ended():
+            left = {key: value for key, value in state.firing.items() if key != event.fingerprint}
+            # Nobody works on an incident that is unmatched or with a person: the end of its alerts closes it.
+            return replace(state, firing=left, open=bool(left) or state.status is Status.OPEN)
+        case Started():
+            _refuse_unless(state.status is Status.OPEN, f"The incident is {state.status.value}; nothing may start.")
+            _refuse_unless(state.running is None, "A step is running; another must not start.")
+            if event.action == "option":
+                _check_option(state, event)
+            return replace(state, running=event)
+        case Finished():
+            if state.running is None or state.running.run != event.run:
+                raise IllegalEvent(f"Run {event.run} is not the one that is running.")
+            return _finished(state, state.running, event)
+        case Approved():
+            return replace(state, approved=state.approved | {event.option})
+        case Escalated():
+            _refuse_unless(
+                state.status is Status.OPEN and state.running is None, "Only an idle, open incident escalates."
+            )
+            return replace(
+                state,
+                status=Status.ESCALATED,
+                reason=event.reason,
+                next_step=event.next_step,
+                open=bool(state.firing),
+            )
+        case Closed():
+            _refuse_unless(state.running is None, "A step is running; the incident cannot be closed under it.")
+            return replace(state, status=Status(event.status), reason=event.reason, open=False)
+        case _:
+            raise IllegalEvent(f"{event.kind} cannot follow.")
+
+
+def _check_option(state: State, event: Started) -> None:
+    """Hold the two promises that matter most, whoever asks: never on a resolved alert, never blindly twice."""
+    _refuse_unless(bool(state.firing), "The alert has ended; no option may start.")
+    earlier = state.attempts(event.option)
+    _refuse_unless(
+        not earlier or event.idempotent, f"Option {event.option} has run and is not idempotent; it must not run again."
+    )
+    proving = [ran for ran in state.history if ran.action != "diagnose" and not ran.without_effect]
+    if proving:
+        last = proving[-1]
+        _refuse_unless(
+            last.refused or last.verdict == "not_recovered",
+            f"The last verdict is {last.verdict}; the next option may start only after not_recovered.",
+        )
+
+
+def _refuse_unless(allowed: bool, message: str) -> None:  # noqa: FBT001 -- reads like an assertion
+    if not allowed:
+        raise IllegalEvent(message)
+
+
+def _finished(state: State, started: Started, event: Finished) -> State:
+    ran = Ran(
+        action=started.action,
+        option=started.option,
+        result=event.result,
+        began=event.began,
+        at=event.at,
+        reason=event.reason,
+        idempotent=started.idempotent,
+        outcome=event.outcome,
+    )
+    state = replace(state, running=None, history=(*state.history, ran))
+    if event.evidence is None:
+        return state
+    # The evidence from before the first change is what a person needs later; the responder decides on the newest.
+    untouched = all(attempt.refused for attempt in state.attempts())
+    return replace(
+        state,
+        evidence=event.evidence,
+        evidence_at=event.at,
+        first_evidence=event.evidence if untouched or state.first_evidence is None else state.first_evidence,
+    )
+
+
+class Policy(BaseModel):
+    """The budgets of an incident; times are seconds."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    launch_retries: PositiveInt = 2
+    launch_retry_seconds: PositiveFloat = 10.0
+    unknown_probes: PositiveInt = 3
+    unknown_probe_seconds: PositiveFloat = 15.0
+    decaying_probe_seconds: PositiveFloat = 30.0
+    decaying_limit_seconds: PositiveFloat = 1800.0
+    evidence_seconds: PositiveFloat = 300.0
+    resumes: PositiveInt = 1
+    settle_seconds: PositiveFloat = 900.0
+
+
+@dataclass(frozen=True)
+class Run:
+    """Start a playbook now."""
+
+    action: Action
+    reason: str
+    option: str = ""
+    idempotent: bool = True
+    considered: tuple[Considered, ...] = ()
+
+
+@dataclass(frozen=True)
+class Wait:
+    """Decide again at ``until``, or when something new happens; never, if there is no time."""
+
+    until: datetime | None
+    reason: str
+
+
+@dataclass(frozen=True)
+class Escalate:
+    """Hand over to a person."""
+
+    reason: str
+    next_step: str
+    considered: tuple[Considered, ...] = field(default=())
+
+
+@dataclass(frozen=True)
+class Close:
+    """End the incident."""
+
+    status: Literal["recovered", "resolved"]
+    reason: str
+
+
+Step = Run | Wait | Escalate | Close
+
+
+def decide(state: State, runbook: Runbook | None, now: datetime, policy: Policy) -> Step:
+    """Return what comes next.
+
+    The rules, in the order in which they are asked: what is not open or is running is left alone; what must not run
+    is escalated; a start that failed is repeated within its own budget; a proved recovery closes; the end of the alert
+    closes; an option whose end nobody saw is verified; `unknown` and `decaying` verify again within their budgets;
+    only `not_recovered` (or a refusal) leads to the next option.
+    """
+    if state.status is not Status.OPEN or not state.open:
+        return Wait(None, f"The incident is {state.status.value}.")
+    if state.running is not None:
+        return Wait(None, f"Run {state.running.run} is in progress.")
+    if not state.firing and not state.attempts():
+        proved = bool(state.history) and state.history[-1].verdict == "recovered"
+        return Close("recovered" if proved else "resolved", "The alert ended before anything was changed.")
+    if state.problem or runbook is None:
+        reason = state.problem or f"runbook {state.runbook} is not in the catalogue any more"
+        return Escalate(
+            f"Nothing was run: {reason}.", "Look at the alert's labels, then work through the runbook by hand."
+        )
+    return _after_launches(state, runbook, now, policy)
+
+
+def _after_launches(state: State, runbook: Runbook, now: datetime, policy: Policy) -> Step:
+    last = state.history[-1] if state.history else None
+    if last is not None and last.without_effect:
+        failed = _failed_in_a_row(state, last)
+        if failed > policy.launch_retries:
+            return Escalate(
+                f"Could not {_name(last.action, last.option)}: {failed} attempts failed, the last one: {last.reason}",
+                f"Start it by hand and read its output: {_command(runbook, last.action, last.option)}",
+            )
+        wait = _wait_after(last.at, policy.launch_retry_seconds * 2 ** (failed - 1), now, "Waiting to try again.")
+        if wait is not None:
+            return wait
+    return _after_proof(state, runbook, now, policy)
+
+
+def _after_proof(  # noqa: PLR0911 -- one return for each rule
+    state: State, runbook: Runbook, now: datetime, policy: Policy
+) -> Step:
+    """Act on what the last option or verification proved."""
+    effective = [ran for ran in state.history if not ran.without_effect]
+    proofs = [ran for ran in effective if ran.action != "diagnose"]
+    if not proofs:
+        return _next_option(state, runbook, now, policy)
+    last = proofs[-1]
+    if last.verdict == "recovered":
+        return Close("recovered", last.outcome.reason if last.outcome else "")
+    if last.refused:
+        if not state.firing:
+            return Close("resolved", "The alert ended.")
+        return _next_option(state, runbook, now, policy)
+    if last.cut_short:
+        return Run(
+            "verify", f"Option {last.option} did not end by itself ({last.reason}): what it left is verified first."
+        )
+    since_option = _since_last_option(proofs)
+    if last.verdict == "unknown":
+        return _probe_again(runbook, since_option, now, policy)
+    if last.verdict == "decaying":
+        return _let_decay(state, runbook, since_option, now, policy)
+    if not state.firing:
+        if any(attempt.cut_short for attempt in state.attempts()[-1:]):
+            return Escalate(
+                f"The alert ended, but option {state.attempts()[-1].option} was cut short and the service is not well.",
+                _by_hand(runbook),
+            )
+        return Close("resolved", "The alert ended; the last verification still found: " + _reason(last))
+    return _next_option(state, runbook, now, policy)
+
+
+def _probe_again(runbook: Runbook, proofs: list[Ran], now: datetime, policy: Policy) -> Step:
+    last = proofs[-1]
+    probes = sum(1 for ran in proofs if ran.action == "verify" and ran.verdict == "unknown")
+    if probes >= policy.unknown_probes:
+        return Escalate(
+            f"Could not verify: {probes} verifications could not tell, the last one: {_reason(last)}",
+            f"Find out whether the service is well: {_command(runbook, 'verify', '')}",
+        )
+    if last.action == "verify":
+        wait = _wait_after(last.at, policy.unknown_probe_seconds, now, "Waiting to verify again.")
+        if wait is not None:
+            return wait
+    return Run("verify", f"It is not known whether the service has recovered: {_reason(last)}")
+
+
+def _let_decay(state: State, runbook: Runbook, proofs: list[Ran], now: datetime, policy: Policy) -> Step:
+    last = proofs[-1]
+    if not state.firing:
+        return Close("recovered", "The direct probe is good and the alert has ended.")
+    first = next(ran for ran in proofs if ran.verdict == "decaying")
+    if (last.at - first.at).total_seconds() > policy.decaying_limit_seconds:
+        return Escalate(
+            f"The direct probe is good, but the alert has not cleared for {policy.decaying_limit_seconds:.0f} s: "
+            + _reason(last),
+            _by_hand(runbook),
+        )
+    wait = _wait_after(last.at, policy.decaying_probe_seconds, now, "Waiting for the alert's window to empty.")
+    return wait or Run("verify", "The direct probe was good; the alert's window may have emptied by now.")
+
+
+def _next_option(state: State, runbook: Runbook, now: datetime, policy: Policy) -> Step:
+    evidence = _fresh_evidence(state, now, policy)
+    if evidence is None:
+        return Run(
+            "diagnose", "Evidence is read before anything is changed." if not state.attempts() else "An option ran."
+        )
+    considered, chosen = _choose(state, runbook, evidence, policy)
+    if chosen is not None:
+        if chosen.automation == "auto" or chosen.letter in state.approved:
+            return Run("option", chosen.reason, chosen.letter, chosen.idempotent, considered)
+        waits = "needs a person's approval" if chosen.automation == "approve" else "is done by hand"
+        return Escalate(
+            f"Option {chosen.letter} ({chosen.title}) fits the evidence and {waits}.",
+            f"See what it would do: {_command(runbook, 'option', chosen.letter)} --check; then run it without --check.",
+            considered,
+        )
+    if not any(ran.action == "verify" or (ran.action == "option" and not ran.refused) for ran in _told(state)):
+        # The service may have healed by itself: a person is not called before that is known.
+        return Run("verify", "No option's evidence holds.", considered=considered)
+    tried = ", ".join(dict.fromkeys(attempt.option for attempt in state.attempts())) or "none"
+    return Escalate(
+        f"No option is left whose evidence holds, and the service is not well. Tried: {tried}.",
+        _by_hand(runbook),
+        considered,
+    )
+
+
+def _fresh_evidence(state: State, now: datetime, policy: Policy) -> Mapping[str, Any] | None:
+    """Return the newest evidence unless something was (or may have been) changed since, or it is too old."""
+    if state.evidence is None or state.evidence_at is None:
+        return None
+    if abs((now - state.evidence_at).total_seconds()) > policy.evidence_seconds:
+        return None
+    for ran in reversed(state.history):
+        if ran.action == "diagnose" and ran.result == "done":
+            return state.evidence.evidence
+        if ran.action == "option" and not ran.without_effect and not ran.refused:
+            return None
+    return None
+
+
+def _choose(
+    state: State, runbook: Runbook, evidence: Mapping[str, Any], policy: Policy
+) -> tuple[tuple[Considered, ...], Option | None]:
+    """Judge the options from the least invasive on, and stop at the first that may be used."""
+    considered: list[Considered] = []
+    for option in runbook.options:
+        if _spent(state, option, policy):
+            considered.append(
+                Considered(option=option.letter, chosen=False, holds=None, why="It has been tried in this incident.")
+            )
+            continue
+        judgement = judge(option.when, evidence)
+        chosen = judgement.holds is True
+        if chosen:
+            why = option.reason
+        elif judgement.holds is False:
+            why = f"The evidence does not support it: {option.when}"
+        else:
+            why = f"It could not be judged: {judgement.problem}"
+        considered.append(
+            Considered(option=option.letter, chosen=chosen, holds=judgement.holds, why=why, values=judgement.values)
+        )
+        if chosen:
+            return tuple(considered), option
+    return tuple(considered), None
+
+
+def _spent(state: State, option: Option, policy: Policy) -> bool:
+    """An option is used once; only one that was interrupted and is idempotent is resumed, and that seldom."""
+    attempts = state.attempts(option.letter)
+    if not attempts:
+        return False
+    resumable = attempts[-1].cut_short and attempts[-1].result != "timed_out"
+    return not (resumable and option.idempotent and len(attempts) <= policy.resumes)
+
+
+def _failed_in_a_row(state: State, last: Ran) -> int:
+    same = [ran for ran in state.history if (ran.action, ran.option) == (last.action, last.option)]
+    effective = [index for index, ran in enumerate(same) if not ran.without_effect]
+    return len(same) - (effective[-1] + 1 if effective else 0)
+
+
+def _told(state: State) -> list[Ran]:
+    return [ran for ran in state.history if not ran.without_effect]
+
+
+def _since_last_option(proofs: list[Ran]) -> list[Ran]:
+    for index in range(len(proofs) - 1, -1, -1):
+        if proofs[index].action == "option":
+            return proofs[index:]
+    return proofs
+
+
+def _wait_after(start: datetime, seconds: float, now: datetime, reason: str) -> Wait | None:
+    """Return the wait that is left; none when it is over, or when the clock was set back behind its start."""
+    until = start + timedelta(seconds=seconds)
+    return Wait(until, reason) if start <= now < until else None
+
+
+def _reason(ran: Ran) -> str:
+    return ran.outcome.reason if ran.outcome is not None and ran.outcome.reason else ran.reason or ran.verdict
+
+
+def _name(action: Action, option: str) -> str:
+    return f"start option {option}" if action == "option" else f"run {action}"
+
+
+def _command(runbook: Runbook, action: Action, option: str) -> str:
+    what = f"--option {option}" if action == "option" else f"--{action}"
+    return f"alert-responder run {runbook.runbook} {what}"
+
+
+def _by_hand(runbook: Runbook) -> str:
+    return f"Work through runbooks/{runbook.runbook}.md by hand; its owner is {runbook.owner}."

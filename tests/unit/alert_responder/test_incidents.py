@@ -1,0 +1,478 @@
+"""What comes next is a function of what happened: one table, and arbitrary orders of everything."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from alert_responder.incidents import (
+    Approved,
+    Close,
+    Closed,
+    Ended,
+    Escalate,
+    Escalated,
+    Finished,
+    Fired,
+    IllegalEvent,
+    Opened,
+    Policy,
+    Run,
+    Started,
+    State,
+    Status,
+    Step,
+    Wait,
+    decide,
+    fold,
+)
+from tests.unit.alert_responder.makers import NOON, make_alert, make_evidence, make_option, make_outcome, make_runbook
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from alert_responder.incidents import Event
+    from alert_responder.runbooks import Runbook
+
+POLICY = Policy(
+    launch_retries=2,
+    launch_retry_seconds=10,
+    unknown_probes=3,
+    unknown_probe_seconds=15,
+    decaying_probe_seconds=30,
+    decaying_limit_seconds=100,
+    evidence_seconds=300,
+    resumes=1,
+)
+# Where the runs of a table's row end; every event takes one second.
+OPENED = Opened(at=NOON, alert=make_alert(), service="thing", runbook="tiny", problem="")
+
+
+@dataclass
+class Story:
+    """The events of one incident, told in short words.
+
+    ``d`` a diagnosis, ``v:VERDICT`` a verification, ``A:VERDICT`` an option (``A!`` when it is idempotent);
+    in place of a verdict: ``refused``, ``nolaunch``, ``nodocument``, ``timeout``, ``crash``, ``running``.
+    ``wait:SECONDS`` lets time pass, ``ended`` and ``fired`` are alerts, ``approve:D`` is a person.
+    """
+
+    evidence: dict[str, Any] = field(default_factory=lambda: {"a": True, "b": True, "c": True})
+    opened: Opened = OPENED
+    now: datetime = NOON
+    events: list[Event] = field(default_factory=list)
+
+    def tell(self, words: str) -> State:
+        self.events = [self.opened]
+        for word in words.split():
+            self._word(word)
+        return fold(self.events)
+
+    def _word(self, word: str) -> None:
+        self.now += timedelta(seconds=1)
+        what, _, how = word.partition(":")
+        if what == "wait":
+            self.now += timedelta(seconds=float(how) - 1)
+        elif what == "ended":
+            self.events.append(Ended(at=self.now, fingerprint=how or "f1", ends_at=self.now))
+        elif what == "fired":
+            self.events.append(Fired(at=self.now, fingerprint=how or "f1", starts_at=self.now))
+        elif what == "approve":
+            self.events.append(Approved(at=self.now, option=how, who="kim", reason="seen"))
+        else:
+            self._run(what, how)
+
+    def _run(self, what: str, how: str) -> None:
+        run = f"run-{len(self.events)}"
+        action: Any = {"d": "diagnose", "v": "verify"}.get(what, "option")
+        letter = what[0] if action == "option" else ""
+        self.events.append(
+            Started(at=self.now, run=run, action=action, option=letter, idempotent=what.endswith("!"), reason="x")
+        )
+        if how == "running":
+            return
+        results: dict[str, tuple[Any, bool]] = {
+            "nolaunch": ("failed_launch", False),
+            "nodocument": ("failed_launch", True),
+            "timeout": ("timed_out", True),
+            "crash": ("interrupted", True),
+        }
+        result, began = results.get(how, ("done", True))
+        outcome = evidence = None
+        if result == "done" and action == "diagnose":
+            evidence = make_evidence(**self.evidence)
+        elif how == "refused":
+            outcome = make_outcome("unchecked", status="refused", changed=False)
+        elif result == "done":
+            outcome = make_outcome(how)
+        self.events.append(
+            Finished(
+                at=self.now,
+                run=run,
+                result=result,
+                began=began,
+                reason="" if result == "done" else f"{how}.",
+                evidence=evidence,
+                outcome=outcome,
+            )
+        )
+
+
+def short(step: Step) -> str:
+    """Write a step as the table does."""
+    match step:
+        case Run(action="option"):
+            return step.option
+        case Run():
+            return step.action
+        case Wait():
+            return "wait" if step.until else "idle"
+        case Close():
+            return step.status
+        case Escalate():
+            return "escalate"
+
+
+@pytest.mark.parametrize(
+    ("story", "expected"),
+    [
+        pytest.param("", "diagnose", id="evidence-comes-first"),
+        pytest.param("d:running", "idle", id="a-running-step-is-left-alone"),
+        pytest.param("d", "A", id="least-invasive-option-first"),
+        pytest.param("d A:recovered", "recovered", id="recovered-closes"),
+        pytest.param("d A:not_recovered", "diagnose", id="fresh-evidence-after-a-change"),
+        pytest.param("d A:not_recovered d", "B", id="next-option-after-not-recovered"),
+        pytest.param("d A:not_recovered d B:not_recovered d C:not_recovered d", "escalate", id="no-option-left"),
+        pytest.param("d A:refused", "B", id="refused-leads-on-with-the-same-evidence"),
+        pytest.param(
+            "d A:refused B:refused C:refused", "verify", id="all-refused-is-verified-before-a-person-is-called"
+        ),
+        pytest.param("d A:refused B:refused C:refused v:not_recovered", "escalate", id="all-refused-and-not-well"),
+        pytest.param("d wait:301", "diagnose", id="old-evidence-is-read-again"),
+        # unknown: the probe again, never the next option
+        pytest.param("d A:unknown", "verify", id="unknown-is-verified"),
+        pytest.param("d A:unknown v:unknown", "wait", id="unknown-twice-waits"),
+        pytest.param("d A:unknown v:unknown wait:15", "verify", id="unknown-twice-verifies-again"),
+        pytest.param("d A:unknown v:unknown v:unknown v:unknown", "escalate", id="unknown-is-bounded"),
+        pytest.param("d A:unknown v:not_recovered d", "B", id="unknown-then-not-recovered-leads-on"),
+        pytest.param("d A:unknown v:recovered", "recovered", id="unknown-then-recovered-closes"),
+        # decaying: waits, and verifies again
+        pytest.param("d A:decaying", "wait", id="decaying-waits"),
+        pytest.param("d A:decaying wait:30", "verify", id="decaying-verifies-again"),
+        pytest.param("d A:decaying wait:30 v:decaying", "wait", id="decaying-again-waits-again"),
+        pytest.param("d A:decaying wait:102 v:decaying", "escalate", id="decaying-is-bounded"),
+        pytest.param("d A:decaying wait:30 v:recovered", "recovered", id="decayed"),
+        pytest.param("d A:decaying wait:30 v:not_recovered", "diagnose", id="decayed-the-wrong-way"),
+        # a failed launch is not a failed option
+        pytest.param("d:nolaunch", "wait", id="launch-is-tried-again-later"),
+        pytest.param("d:nolaunch wait:10", "diagnose", id="launch-is-tried-again"),
+        pytest.param("d:nolaunch d:nolaunch wait:10", "wait", id="the-second-wait-is-longer"),
+        pytest.param("d:nolaunch d:nolaunch wait:20", "diagnose", id="launch-is-tried-a-third-time"),
+        pytest.param("d:nolaunch d:nolaunch d:nolaunch", "escalate", id="launches-are-bounded"),
+        pytest.param("d A:nolaunch wait:10", "A", id="an-option-that-did-not-begin-is-not-spent"),
+        pytest.param("d A:nolaunch A:nolaunch A:nolaunch", "escalate", id="an-option-that-never-begins-is-bounded"),
+        pytest.param(
+            "d A:nolaunch d A:nolaunch d A:nolaunch", "escalate", id="a-diagnosis-between-does-not-renew-the-budget"
+        ),
+        pytest.param("d A:unknown v:nolaunch wait:10", "verify", id="a-verification-that-did-not-begin-is-repeated"),
+        pytest.param(
+            "d A:unknown v:timeout v:timeout v:timeout", "escalate", id="a-verification-that-hangs-is-bounded"
+        ),
+        # interrupted: verified first, then resumed or skipped
+        pytest.param("d A:crash", "verify", id="crash-is-verified-first"),
+        pytest.param("d A!:crash", "verify", id="crash-of-an-idempotent-option-is-verified-first-too"),
+        pytest.param("d A:crash v:recovered", "recovered", id="crash-that-healed"),
+        pytest.param("d A:crash v:not_recovered", "diagnose", id="crash-needs-fresh-evidence"),
+        pytest.param("d A:crash v:not_recovered d", "B", id="crash-of-an-option-that-is-not-idempotent-skips-it"),
+        pytest.param("d A:nodocument v:not_recovered d", "B", id="an-option-that-began-and-said-nothing-is-spent"),
+        pytest.param("d A:timeout", "verify", id="a-hanging-option-is-verified"),
+        pytest.param("d A:timeout v:not_recovered d", "B", id="a-hanging-option-is-spent"),
+        # the end of the alert
+        pytest.param("ended", "resolved", id="ended-before-anything"),
+        pytest.param("d ended", "resolved", id="ended-after-the-diagnosis"),
+        pytest.param("d v:recovered ended", "recovered", id="ended-and-proved"),
+        pytest.param("d A:not_recovered ended", "resolved", id="ended-never-starts-an-option"),
+        pytest.param("d A:refused ended", "resolved", id="ended-after-a-refusal"),
+        pytest.param("d A:decaying ended", "recovered", id="ended-is-what-decaying-waits-for"),
+        pytest.param("d A:unknown ended", "verify", id="ended-and-unknown-is-verified"),
+        pytest.param("d A:crash ended", "verify", id="ended-and-cut-short-is-verified"),
+        pytest.param("d A:crash ended v:not_recovered", "escalate", id="ended-and-cut-short-and-not-well"),
+        pytest.param("d A:crash ended v:recovered", "recovered", id="ended-and-cut-short-and-well"),
+        pytest.param("d A:not_recovered ended fired", "diagnose", id="fires-again-goes-on"),
+        pytest.param("d fired:f2 ended:f1", "A", id="one-of-two-alerts-ended"),
+    ],
+)
+def test_next_step(story: str, expected: str) -> None:
+    """Each row: what happened, and what comes next."""
+    told = Story()
+    state = told.tell(story)
+
+    assert short(decide(state, make_runbook(), told.now, POLICY)) == expected
+
+
+@pytest.mark.parametrize(
+    ("story", "expected"),
+    [
+        pytest.param("d A!:crash v:not_recovered d", "A", id="resumed"),
+        pytest.param("d A!:crash v:not_recovered d A!:crash v:not_recovered d", "B", id="resumed-once"),
+        pytest.param("d A!:not_recovered d", "B", id="an-option-that-ran-to-its-end-is-not-repeated"),
+        pytest.param("d A!:timeout v:not_recovered d", "B", id="an-option-that-hung-is-not-repeated"),
+        pytest.param("d A!:nodocument v:not_recovered d", "A", id="an-option-that-said-nothing-is-resumed"),
+    ],
+)
+def test_an_idempotent_option_is_resumed(story: str, expected: str) -> None:
+    """Only an option that was interrupted and is idempotent runs a second time, and only once more."""
+    told = Story()
+    state = told.tell(story)
+    runbook = make_runbook(make_option("A", idempotent=True), make_option("B"))
+
+    assert short(decide(state, runbook, told.now, POLICY)) == expected
+
+
+@pytest.mark.parametrize(
+    ("evidence", "expected", "why"),
+    [
+        pytest.param({"a": False, "b": True}, "B", "The evidence does not support it: evidence.a", id="does-not-hold"),
+        pytest.param({"b": True}, "B", "It could not be judged: 'dict object' has no attribute 'a'", id="missing"),
+    ],
+)
+def test_why_an_option_is_passed_over_is_on_record(evidence: dict[str, Any], expected: str, why: str) -> None:
+    """The step carries each option that was considered, with the values it was judged on."""
+    told = Story(evidence=evidence)
+    step = decide(told.tell("d"), make_runbook(), told.now, POLICY)
+
+    assert isinstance(step, Run)
+    assert short(step) == expected
+    assert [(item.option, item.chosen, item.why) for item in step.considered] == [
+        ("A", False, why),
+        ("B", True, "Reason B."),
+    ]
+    assert step.considered[1].values == {"b": True}
+
+
+def test_no_evidence_holds_is_verified_before_a_person_is_called() -> None:
+    """A service that healed by itself closes; one that did not is escalated with every option's reason."""
+    told = Story(evidence={"a": False, "b": False})
+    assert short(decide(told.tell("d"), make_runbook(), told.now, POLICY)) == "verify"
+    assert short(decide(told.tell("d v:recovered"), make_runbook(), told.now, POLICY)) == "recovered"
+
+    step = decide(told.tell("d v:not_recovered"), make_runbook(), told.now, POLICY)
+
+    assert isinstance(step, Escalate)
+    assert step.reason == "No option is left whose evidence holds, and the service is not well. Tried: none."
+    assert step.next_step == "Work through runbooks/tiny.md by hand; its owner is Team."
+    assert [item.holds for item in step.considered] == [False, False, None]
+
+
+@pytest.mark.parametrize("automation", ["approve", "manual"])
+def test_an_option_that_needs_a_person_escalates_with_the_command(automation: str) -> None:
+    """The responder neither runs it nor goes on to a more invasive one."""
+    runbook = make_runbook(make_option("A", automation=automation), make_option("B"))
+    told = Story()
+    step = decide(told.tell("d"), runbook, told.now, POLICY)
+
+    assert isinstance(step, Escalate)
+    assert step.reason.startswith("Option A (Title A) fits the evidence and ")
+    assert "alert-responder run tiny --option A --check" in step.next_step
+
+
+def test_an_approved_option_runs() -> None:
+    """An approval is one more event."""
+    told = Story()
+    runbook = make_runbook(make_option("A", automation="approve"))
+
+    assert short(decide(told.tell("d approve:A"), runbook, told.now, POLICY)) == "A"
+
+
+@pytest.mark.parametrize(
+    ("opened", "runbook", "said"),
+    [
+        pytest.param(
+            OPENED.model_copy(update={"problem": "label instance is missing"}),
+            make_runbook(),
+            "Nothing was run: label instance is missing.",
+            id="hostile-label",
+        ),
+        pytest.param(OPENED, None, "Nothing was run: runbook tiny is not in the catalogue any more.", id="no-runbook"),
+    ],
+)
+def test_what_must_not_run_is_escalated(opened: Opened, runbook: Runbook | None, said: str) -> None:
+    """Nothing starts for an alert with unusable labels or without its runbook."""
+    told = Story(opened=opened)
+    step = decide(told.tell(""), runbook, told.now, POLICY)
+
+    assert isinstance(step, Escalate)
+    assert step.reason == said
+
+
+def test_a_clock_that_was_set_back_does_not_hold_an_incident() -> None:
+    """A wait that began in the future is over."""
+    told = Story()
+    state = told.tell("d A:decaying")
+
+    assert short(decide(state, make_runbook(), told.now - timedelta(days=1), POLICY)) == "verify"
+
+
+def test_the_evidence_from_before_the_first_change_is_kept() -> None:
+    """The newest evidence decides; the one from before the first change stays for the escalation."""
+    told = Story()
+    told.tell("d A:not_recovered")
+    told.evidence = {"a": False}
+    told._word("d")
+
+    state = fold(told.events)
+
+    assert state.evidence is not None
+    assert state.first_evidence is not None
+    assert state.evidence.evidence == {"a": False}
+    assert state.first_evidence.evidence["a"] is True
+
+
+@pytest.mark.parametrize(
+    ("story", "event", "said"),
+    [
+        pytest.param("d:running", {"kind": "started", "action": "verify"}, "A step is running", id="two-at-once"),
+        pytest.param(
+            "d ended", {"kind": "started", "action": "option", "option": "A"}, "The alert has ended", id="ended"
+        ),
+        pytest.param(
+            "d A:not_recovered d",
+            {"kind": "started", "action": "option", "option": "A", "idempotent": False},
+            "Option A has run and is not idempotent",
+            id="twice",
+        ),
+        pytest.param(
+            "d A:unknown",
+            {"kind": "started", "action": "option", "option": "B"},
+            "The last verdict is unknown",
+            id="after-unknown",
+        ),
+        pytest.param(
+            "d A:crash",
+            {"kind": "started", "action": "option", "option": "B"},
+            "The last verdict is unknown",
+            id="after-a-crash",
+        ),
+        pytest.param(
+            "d:running", {"kind": "closed", "status": "resolved", "reason": "x"}, "A step is running", id="close"
+        ),
+        pytest.param(
+            "d:running", {"kind": "escalated", "reason": "x", "next_step": "y"}, "Only an idle", id="escalate"
+        ),
+        pytest.param("", {"kind": "finished", "run": "other", "result": "done", "began": True}, "Run other", id="run"),
+        pytest.param("", {"kind": "opened", **OPENED.model_dump(exclude={"kind", "at"})}, "opened once", id="opened"),
+    ],
+)
+def test_an_event_that_must_not_follow_is_refused(story: str, event: dict[str, Any], said: str) -> None:
+    """The record itself refuses to say that something forbidden happened."""
+    kinds = {"started": Started, "closed": Closed, "escalated": Escalated, "finished": Finished, "opened": Opened}
+    told = Story()
+    told.tell(story)
+    fields = {"run": "new", "reason": "x", **event} if event["kind"] == "started" else event
+    told.events.append(kinds[event["kind"]](at=told.now, **fields))
+
+    with pytest.raises(IllegalEvent, match=said):
+        fold(told.events)
+
+
+def test_an_incident_begins_with_its_opening_and_ends_with_its_closing() -> None:
+    """No event stands before the first or after the last."""
+    told = Story()
+    told.tell("")
+    with pytest.raises(IllegalEvent, match="first event of an incident opens it"):
+        fold([Ended(at=NOON, fingerprint="f1", ends_at=NOON)])
+    with pytest.raises(IllegalEvent, match="without events"):
+        fold([])
+    closed = Closed(at=NOON, status="resolved", reason="x")
+    with pytest.raises(IllegalEvent, match="The incident is closed; closed cannot follow"):
+        fold([*told.events, closed, closed])
+
+
+def test_the_end_of_its_alerts_closes_an_incident_that_nobody_works_on() -> None:
+    """An unmatched or escalated incident keeps its status and stops being open when the last alert ends."""
+    unmatched = OPENED.model_copy(update={"runbook": None, "problem": "no runbook"})
+    ended = Ended(at=NOON, fingerprint="f1", ends_at=NOON)
+    escalated = Escalated(at=NOON, reason="x", next_step="y")
+
+    cases: list[tuple[list[Event], Status]] = [
+        ([unmatched], Status.UNMATCHED),
+        ([OPENED, escalated], Status.ESCALATED),
+    ]
+    for events, status in cases:
+        assert (fold(events).status, fold(events).open) == (status, True)
+        state = fold([*events, ended])
+        assert (state.status, state.open) == (status, False)
+        assert short(decide(state, make_runbook(), NOON, POLICY)) == "idle"
+
+
+OUTCOMES = st.sampled_from(
+    ["recovered", "not_recovered", "unknown", "decaying", "refused", "nolaunch", "nodocument", "timeout", "crash"]
+)
+BETWEEN = st.sampled_from(["", "", "", "ended", "fired", "fired:f2", "ended:f2", "wait:700", "back"])
+
+
+@settings(max_examples=400, deadline=None)
+@given(
+    idempotent=st.lists(st.booleans(), min_size=3, max_size=3),
+    evidence=st.fixed_dictionaries({}, optional={letter: st.booleans() for letter in "abc"}),
+    outcomes=st.lists(OUTCOMES, min_size=60, max_size=60),
+    between=st.lists(BETWEEN, min_size=120, max_size=120),
+)
+def test_every_order_of_events_keeps_the_promises_and_ends(  # noqa: C901, PLR0912 -- one branch for each kind of step
+    idempotent: list[bool], evidence: dict[str, bool], outcomes: list[str], between: list[str]
+) -> None:
+    """Whatever happens: no option twice unless idempotent, none after doubt, none on an ended alert, and it ends."""
+    runbook = make_runbook(
+        *(make_option(letter, idempotent=flag) for letter, flag in zip("ABC", idempotent, strict=True))
+    )
+    told = Story(evidence=evidence)
+    told.tell("")
+    firing = {"f1"}
+    proof = "none"
+    begun: dict[str, list[str]] = {}
+    for word, outcome in zip(between, outcomes * 2, strict=True):
+        # What the world does between two decisions: alerts come and go, time passes, the clock steps back.
+        if word == "back":
+            told.now -= timedelta(hours=1)
+        elif word and fold(told.events).open:
+            told._word(word)
+            name = word.partition(":")[2] or "f1"
+            if word.startswith("fired"):
+                firing.add(name)
+            elif word.startswith("ended"):
+                firing.discard(name)
+        state = fold(told.events)
+        step = decide(state, runbook, told.now, POLICY)
+        match step:
+            case Run(action="option", option=letter):
+                assert firing, "an option on an ended alert"
+                assert proof in ("none", "not_recovered", "refused"), f"an option after {proof}"
+                earlier = begun.setdefault(letter, [])
+                assert not earlier or (runbook.option(letter).idempotent and earlier == [earlier[0]])
+                assert all(how in ("crash", "nodocument") for how in earlier)
+                told._word(f"{letter}{'!' if runbook.option(letter).idempotent else ''}:{outcome}")
+                if outcome != "nolaunch":
+                    earlier.append(outcome)
+                    proof = outcome
+            case Run(action=action):
+                how = "recovered" if outcome == "refused" else outcome
+                told._word(f"{action[0]}:{how}")
+                if action == "verify" and how in ("recovered", "not_recovered", "unknown", "decaying"):
+                    proof = how
+            case Wait(until=until) if until is not None:
+                assert until > told.now
+                told.now = until
+            case Close() if step.status == "recovered":
+                assert proof == "recovered" or (proof == "decaying" and not firing)
+                return
+            case Close():
+                assert not firing
+                return
+            case Escalate() | Wait():
+                return
+    pytest.fail("120 decisions did not end the incident")
