@@ -14,7 +14,7 @@ from weakref import WeakKeyDictionary, WeakSet, ref
 from prometheus_client import Counter, Histogram
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
-from sqlalchemy import event
+from sqlalchemy import Engine, event
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import QueuePool
 
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from prometheus_client import Metric
-    from sqlalchemy import Engine
     from sqlalchemy.ext.asyncio import AsyncEngine
     from sqlalchemy.pool import ConnectionPoolEntry, Pool, PoolProxiedConnection
 
@@ -51,8 +50,8 @@ class WatchedEngine:
     """Know what the application holds of an engine, across every pool that ``dispose()`` puts in place of another."""
 
     def __init__(self, engine: Engine | AsyncEngine, waits: Histogram, timeouts: Counter) -> None:
-        self._engine: Any = engine
-        self.sync_engine: Engine = getattr(self._engine, "sync_engine", self._engine)
+        self._engine = engine
+        self.sync_engine = engine if isinstance(engine, Engine) else engine.sync_engine
         self._waits = waits
         self._timeouts = timeouts
         self._lock = Lock()
@@ -85,6 +84,8 @@ class WatchedEngine:
         pool.connect = watched  # type: ignore[method-assign]  # this pool's only: the class belongs to everybody
 
     def _on_disposed(self, _engine: Engine) -> None:
+        with self._lock:
+            self._entries.clear()  # what belongs to the pool before is never checked out again
         self._watch_pool()
 
     def _on_checkout(self, _connection: Any, entry: ConnectionPoolEntry, _proxied: PoolProxiedConnection) -> None:
@@ -133,8 +134,8 @@ class WatchedEngine:
         A connection in use stays open, on the server too, and is counted as abandoned from now on.
         """
         idle = self.status().checked_in or 0
-        if self._engine is self.sync_engine:
-            await asyncio.to_thread(self.sync_engine.dispose)  # each connection says good-bye to the server
+        if isinstance(self._engine, Engine):
+            await asyncio.to_thread(self._engine.dispose)  # each connection says good-bye to the server
         else:
             await self._engine.dispose()
         return idle
