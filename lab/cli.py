@@ -7,15 +7,18 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.table import Table
 from rich.text import Text
 
-from lab.engine import ensure_engine
+from lab import compose
+from lab.engine import ensure_engine, require_engine
+from lab.faults import FAULTS
 from lab.images import ensure_images
-from lab.shell import Board, LabError
+from lab.settings import SECRETS_FILE
+from lab.shell import ROOT, Board, LabError
 
-app = typer.Typer(
-    no_args_is_help=True, add_completion=False, help="A real stack to practise on.", rich_markup_mode=None
-)
+app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None)
+console = Console(highlight=False)
 
 
 @app.callback()
@@ -24,15 +27,88 @@ def lab() -> None:
 
 
 @app.command()
+def up() -> None:
+    """Start the stack: engine, images, services; wait until all is healthy."""
+    with Board() as board:
+        ensure_engine(board)
+        ensure_images(board)
+        compose.up(board)
+    for service, address in compose.addresses().items():
+        console.print(f"  {service:13} {address}", markup=False)
+    console.print(f"  {'passwords':13} {SECRETS_FILE.relative_to(ROOT)}", markup=False)
+
+
+@app.command()
+def down() -> None:
+    """Remove the stack's containers, networks and volumes, and nothing else."""
+    require_engine()
+    with Board() as board, board.step("Remove the lab"):
+        compose.down()
+
+
+@app.command()
+def status() -> None:
+    """Show services, replicas, health, addresses, and the alerts."""
+    require_engine()
+    addresses = compose.addresses()
+    table = Table("service", "replicas", "health", "address", box=None, pad_edge=False)
+    services = compose.services()
+    for service in services:
+        colour = "green" if compose.is_well(service) else "red"
+        health = f"{service.healthy} of {service.replicas} healthy" if service.replicas else "not running"
+        table.add_row(service.name, str(service.replicas), Text(health, colour), addresses.get(service.name, ""))
+    console.print(table)
+    if any(service.name == "prometheus" and service.healthy for service in services):
+        _print_alerts()
+
+
+def _print_alerts() -> None:
+    table = Table("alert", "state", "what", box=None, pad_edge=False)
+    for alert in compose.alerts():
+        colour = {"firing": "red", "pending": "yellow"}.get(alert["state"], "")
+        summary = alert["annotations"].get("summary", "")
+        table.add_row(alert["labels"]["alertname"], Text(alert["state"], colour), Text(summary))
+    console.print()
+    console.print(table)
+
+
+@app.command()
 def images(
-    names: Annotated[
-        list[str] | None, typer.Argument(help="Images to build, for example postgres:17. None: all.")
-    ] = None,
+    names: Annotated[list[str] | None, typer.Argument(help="For example postgres:17; none means all.")] = None,
 ) -> None:
     """Build the images that are missing or out of date."""
     with Board() as board:
         ensure_engine(board)
         ensure_images(board, names or [])
+
+
+@app.command()
+def faults() -> None:
+    """List what can be broken."""
+    table = Table("fault", "alert", "what happens", box=None, pad_edge=False)
+    for fault in FAULTS.values():
+        table.add_row(fault.name, fault.alert, fault.happens)
+    console.print(table)
+
+
+@app.command()
+def fault(name: Annotated[str, typer.Argument(help="One of `python -m lab faults`.")]) -> None:
+    """Break something; returns when it is broken."""
+    if name not in FAULTS:
+        raise LabError(f"There is no fault {name}. There are: {', '.join(FAULTS)}.")
+    require_engine()
+    with Board() as board, board.step(f"Inject {name}"):
+        said = FAULTS[name].inject()
+    console.print(said, markup=False)
+
+
+@app.command()
+def reset() -> None:
+    """Undo every fault."""
+    require_engine()
+    with Board() as board, board.step("Undo every fault"):
+        for each in FAULTS.values():
+            each.undo()
 
 
 def main() -> None:

@@ -240,6 +240,16 @@ def ensure_engine(board: Board) -> None:
             _start("no" if _engine_answers() == "yes" else todo.start, prefix)
 
 
+def require_engine() -> None:
+    """Make sure that an engine answers, without installing or starting one.
+
+    Raises:
+        LabError: None does.
+    """
+    if _engine_answers() != "yes":
+        raise LabError("No Docker engine answers on this machine: `python -m lab up` makes sure that one does.")
+
+
 def check_disk(needed: int = DISK_BYTES_NEEDED) -> None:
     """Refuse to fill the disk that holds the images.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import subprocess
 import time
@@ -15,7 +14,7 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
 ROOT = Path(__file__).resolve().parents[1]
 STATE = ROOT / "lab" / ".state"
@@ -29,7 +28,7 @@ class CommandFailed(LabError):
     """A program ended with an error or did not end in time."""
 
 
-def run(command: Sequence[str], *, timeout: float = 60, text: str | None = None) -> str:
+def run(command: Sequence[str], *, timeout: float = 60, environment: Mapping[str, str] | None = None) -> str:
     """Run a program and return what it printed.
 
     Raises:
@@ -37,7 +36,7 @@ def run(command: Sequence[str], *, timeout: float = 60, text: str | None = None)
     """
     try:
         done = subprocess.run(  # noqa: S603 - fixed programs, never a shell
-            command, input=text, capture_output=True, text=True, timeout=timeout, check=False
+            command, capture_output=True, text=True, timeout=timeout, env=environment, check=False
         )
     except FileNotFoundError as error:
         raise CommandFailed(f"The program {command[0]} is not installed.") from error
@@ -48,7 +47,14 @@ def run(command: Sequence[str], *, timeout: float = 60, text: str | None = None)
     return done.stdout
 
 
-def stream(command: Sequence[str], report: Callable[[str], None], *, log: Path, timeout: float = 1800) -> None:
+def stream(
+    command: Sequence[str],
+    report: Callable[[str], None],
+    *,
+    log: Path,
+    timeout: float = 1800,
+    environment: Mapping[str, str] | None = None,
+) -> None:
     """Run a long program: every line goes to the log and to ``report``.
 
     Raises:
@@ -57,7 +63,6 @@ def stream(command: Sequence[str], report: Callable[[str], None], *, log: Path, 
     log.parent.mkdir(parents=True, exist_ok=True)
     tail: deque[str] = deque(maxlen=1)
     deadline = time.monotonic() + timeout
-    environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
     with log.open("a") as written:
         written.write(f"$ {shlex.join(command)}\n")
         try:

@@ -12,8 +12,10 @@ import socket
 from typing import TYPE_CHECKING, Annotated, Any
 
 import redis
-from fastapi import FastAPI, Header, HTTPException, Request, Response
-from fastapi.responses import JSONResponse
+
+# Neither is a dependency of this repository: they come with the image.
+from fastapi import FastAPI, Header, HTTPException, Request, Response  # type: ignore[import-not-found]
+from fastapi.responses import JSONResponse  # type: ignore[import-not-found]
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, generate_latest
 from pydantic import BaseModel, Field
 from sqlalchemy import Engine, NullPool, create_engine, text
@@ -84,32 +86,23 @@ async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
     database.dispose()
 
 
-app = FastAPI(lifespan=lifespan)
-app.state.draining = False
-app.add_middleware(Measure)
-
-
-@app.exception_handler(PoolTimeout)
 async def on_pool_timeout(_request: Request, error: PoolTimeout) -> JSONResponse:
     """Count what no pool event tells: a request that waited for a connection in vain."""
     pool_timeouts.inc()
     return JSONResponse({"detail": "No database connection became free in time.", "error": str(error)}, 503)
 
 
-@app.exception_handler(OperationalError)
 async def on_database_error(_request: Request, error: OperationalError) -> JSONResponse:
     """Say that the database is to blame."""
     return JSONResponse({"detail": "The database refused.", "error": str(error.orig)}, 503)
 
 
-@app.get("/health")
 async def health(response: Response) -> dict[str, str]:
     """Tell that this process serves; shallow on purpose, and on the event loop, so that a full pool cannot hide it."""
     response.status_code = 503 if app.state.draining else 200
     return {"status": "draining" if app.state.draining else "ok", "instance": INSTANCE}
 
 
-@app.get("/ready")
 def ready() -> dict[str, str]:
     """Tell that a request which needs the database would be served."""
     with database.connect() as connection:
@@ -117,7 +110,6 @@ def ready() -> dict[str, str]:
     return {"status": "ok", "instance": INSTANCE}
 
 
-@app.get("/metrics")
 async def metrics() -> Response:
     """Return the metrics of this process."""
     return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
@@ -131,7 +123,6 @@ class Order(BaseModel):
     quantity: int = Field(gt=0, le=1000)
 
 
-@app.get("/orders")
 def list_orders(page: int = 0) -> list[dict[str, Any]]:
     """Return a page of orders, from the cache while it is fresh; a cache that fails costs speed, not answers."""
     key = f"orders:page:{page}"
@@ -157,7 +148,6 @@ def _read_orders(page: int) -> list[dict[str, Any]]:
         return [dict(row._mapping) for row in rows]  # noqa: SLF001 - SQLAlchemy's public name
 
 
-@app.post("/orders", status_code=201)
 def create_order(order: Order) -> dict[str, int]:
     """Store an order and let the oldest ones go, so that a lab left alone does not fill the disk."""
     with database.begin() as connection:
@@ -170,7 +160,6 @@ def create_order(order: Order) -> dict[str, int]:
     return {"id": identity}
 
 
-@app.get("/reports")
 def report() -> dict[str, int]:
     """Sum the orders by item, through PgBouncer."""
     with pooled.connect() as connection:
@@ -178,7 +167,6 @@ def report() -> dict[str, int]:
         return {row[0]: row[1] for row in rows}
 
 
-@app.post("/admin/pool/reset")
 def reset_pool(authorization: Annotated[str, Header()] = "") -> dict[str, Any]:
     """Close this process's idle connections and start an empty pool; connections in use are not touched."""
     expected = f"Bearer {os.environ['POOL_RESET_TOKEN']}"
@@ -187,3 +175,17 @@ def reset_pool(authorization: Annotated[str, Header()] = "") -> dict[str, Any]:
     before = database.pool.status()
     database.dispose()
     return {"instance": INSTANCE, "before": before, "after": database.pool.status()}
+
+
+app = FastAPI(lifespan=lifespan)
+app.state.draining = False
+app.add_middleware(Measure)
+app.add_exception_handler(PoolTimeout, on_pool_timeout)
+app.add_exception_handler(OperationalError, on_database_error)
+app.add_api_route("/health", health)
+app.add_api_route("/ready", ready)
+app.add_api_route("/metrics", metrics)
+app.add_api_route("/orders", list_orders)
+app.add_api_route("/orders", create_order, methods=["POST"], status_code=201)
+app.add_api_route("/reports", report)
+app.add_api_route("/admin/pool/reset", reset_pool, methods=["POST"])

@@ -1,0 +1,82 @@
+"""Derive the lab's Prometheus rules and Alertmanager configuration from the production files.
+
+The expressions stay as they are; only time passes faster, so that a fault is an alert within seconds.
+"""
+
+from __future__ import annotations
+
+import re
+from copy import deepcopy
+from typing import Any
+
+# 5 minutes become 10 seconds. A range holds four scrapes at least, or rate() has too little to go by.
+FASTER = 30
+SCRAPE_SECONDS = 2
+SHORTEST_RANGE_SECONDS = 4 * SCRAPE_SECONDS
+
+# One group waits and repeats like this in the lab, whatever production says.
+ALERTMANAGER_TIMES = {"group_wait": "1s", "group_interval": "5s", "repeat_interval": "30s"}
+
+SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800, "y": 31536000}
+DURATION = r"(?:\d+(?:ms|[smhdwy]))+"
+RANGE = re.compile(rf"\[({DURATION})(:(?:{DURATION})?)?\]")
+OFFSET = re.compile(rf"\boffset\s+(-?)({DURATION})")
+
+Document = dict[str, Any]
+
+
+def seconds(duration: str) -> float:
+    """Read a duration as Prometheus writes it.
+
+    Raises:
+        ValueError: It is not one.
+    """
+    if duration == "0":
+        return 0
+    if not re.fullmatch(DURATION, duration):
+        raise ValueError(f"not a duration: {duration!r}")
+    return sum(int(number) * SECONDS[unit] for number, unit in re.findall(r"(\d+)(ms|[smhdwy])", duration))
+
+
+def shorten(duration: str, at_least: float = 0) -> str:
+    """Return a duration in lab time."""
+    value = max(seconds(duration) / FASTER, at_least)
+    return f"{value:.0f}s" if value == int(value) else f"{value * 1000:.0f}ms"
+
+
+def shorten_expression(expression: str) -> str:
+    """Return an expression whose ranges and offsets are in lab time."""
+    expression = RANGE.sub(
+        # A subquery's resolution falls back to the evaluation interval: scaled down it would only cost more.
+        lambda found: f"[{shorten(found[1], SHORTEST_RANGE_SECONDS)}{':' if found[2] else ''}]",
+        expression,
+    )
+    return OFFSET.sub(lambda found: f"offset {found[1]}{shorten(found[2], SHORTEST_RANGE_SECONDS)}", expression)
+
+
+def derive_rules(production: Document) -> Document:
+    """Return the lab's rules: the same groups, alerts, labels and annotations in lab time."""
+    derived = deepcopy(production)
+    for group in derived["groups"]:
+        group.pop("interval", None)
+        for rule in group["rules"]:
+            rule["expr"] = shorten_expression(rule["expr"])
+            for key in rule.keys() & {"for", "keep_firing_for"}:
+                rule[key] = shorten(rule[key])
+    return derived
+
+
+def derive_alertmanager(production: Document, responder: str) -> Document:
+    """Return the lab's Alertmanager configuration: every receiver is the responder at ``responder``.
+
+    The dead man's switch keeps a path of its own, because a heartbeat is no incident.
+    """
+    derived = deepcopy(production)
+    for receiver in derived["receivers"]:
+        path = "watchdog" if receiver["name"] == "dead-mans-switch" else "alerts"
+        for webhook in receiver["webhook_configs"]:
+            webhook["url"] = f"{responder}/api/v1/{path}"
+            webhook["http_config"] = {"authorization": {"credentials_file": "/run/secrets/responder_token"}}
+    for route in [derived["route"], *derived["route"].get("routes", [])]:
+        route.update({key: value for key, value in ALERTMANAGER_TIMES.items() if key in route})
+    return derived
