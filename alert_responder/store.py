@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The port to the store of incidents, and the rules that every store shares."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Literal
+
+from alert_responder.errors import Conflict
+from alert_responder.incidents import Ended, Event, Fired, IllegalEvent, Opened, State, Status, apply, fold
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from alert_responder.alerts import Alert
+    from alert_responder.routing import Route
+
+# After an incident whose alerts had ended, only the late copies of an Alertmanager pair are still to come.
+LATE_COPIES = timedelta(seconds=60)
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """One received alert and where it goes."""
+
+    alert: Alert
+    route: Route
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """What became of one delivery: the incident it belongs to, if any, and whether it said anything new."""
+
+    incident: int | None
+    outcome: Literal["opened", "fired", "ended", "repeated", "ignored"]
+
+
+@dataclass(frozen=True)
+class Summary:
+    """One line of the list of incidents."""
+
+    id: int
+    identity: str
+    alert: str
+    service: str
+    runbook: str | None
+    status: Status
+    open: bool
+    reason: str
+    opened_at: datetime
+    updated_at: datetime
+    due_at: datetime | None
+
+
+class Store(ABC):
+    """Keeps incidents. Every method is one transaction, durable when it returns; raises StoreUnavailable."""
+
+    @abstractmethod
+    def receive(self, deliveries: Sequence[Delivery], *, now: datetime) -> list[Receipt]:
+        """Put alerts on record: at most one open incident for each identity, whatever is delivered how often."""
+
+    @abstractmethod
+    def claim(self, owner: str, *, now: datetime, lease: timedelta, limit: int) -> list[int]:
+        """Lease incidents that are due, the oldest first, and only the oldest open one of each service."""
+
+    @abstractmethod
+    def renew(self, owner: str, *, now: datetime, lease: timedelta) -> None:
+        """Extend every lease of this owner."""
+
+    @abstractmethod
+    def release(self, incident: int, owner: str, *, due_at: datetime | None, expected: int) -> None:
+        """Give a lease back; the incident is due at ``due_at``, or at once if something happened since ``expected``."""
+
+    @abstractmethod
+    def take_over(self, *, now: datetime) -> list[int]:
+        """End every lease: for the one process that knows that every other owner is dead."""
+
+    @abstractmethod
+    def append(
+        self, incident: int, events: Sequence[Event], *, owner: str | None, expected: int | None = None
+    ) -> State:
+        """Add events and return the new state.
+
+        Raises Conflict when ``owner`` has lost the lease or something happened since sequence ``expected``, and
+        IllegalEvent when the events must not follow. Without an owner (a person's word) no lease is needed and the
+        incident becomes due at once.
+        """
+
+    @abstractmethod
+    def events(self, incident: int) -> list[Event]:
+        """Return the events of one incident in order; raises UnknownIncident."""
+
+    @abstractmethod
+    def summaries(self, *, status: Status | None = None, limit: int = 100) -> list[Summary]:
+        """Return the newest incidents first."""
+
+    @abstractmethod
+    def counts(self) -> dict[str, int]:
+        """Return how many open incidents there are for each status."""
+
+    @abstractmethod
+    def oldest_due(self) -> datetime | None:
+        """Return the time since when the longest waiting incident has been due."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Let go of files and connections."""
+
+
+def news(alert: Alert, firing_since: datetime | None, now: datetime) -> Fired | Ended | None:
+    """Return the event that this alert adds to its open incident; None if it says nothing new.
+
+    ``firing_since`` is the start of this very alert (fingerprint) if the incident knows it as firing.
+    """
+    if alert.status == "firing":
+        if firing_since is not None:
+            return None
+        return Fired(at=now, fingerprint=alert.fingerprint, starts_at=alert.starts_at)
+    ends_at = alert.ends_at or now
+    if firing_since is None or ends_at < firing_since:
+        return None
+    return Ended(at=now, fingerprint=alert.fingerprint, ends_at=ends_at)
+
+
+def opening(delivery: Delivery, now: datetime) -> Opened:
+    """Return the first event of a new incident."""
+    route = delivery.route
+    return Opened(at=now, alert=delivery.alert, service=route.service, runbook=route.runbook, problem=route.problem)
+
+
+def extend(events: Sequence[Event], more: Sequence[Event], expected: int | None) -> State:
+    """Return the state after ``more`` events; raises Conflict if ``expected`` is not the state they were meant for."""
+    state = fold(events)
+    if expected is not None and state.sequence != expected:
+        raise Conflict(f"The incident has {state.sequence} events, expected {expected}; decide again.")
+    for event in more:
+        state = apply(state, event)
+    if state.sequence != len(events) + len(more):
+        raise IllegalEvent("Every event counts once.")
+    return state
+
+
+def quiet_until(state: State, settle: timedelta) -> datetime | None:
+    """Return until when further copies of the same episode belong to a closed incident; None while it is open.
+
+    An incident that was verified as recovered closes before its alert does, and hears of it for some time.
+    """
+    if state.open:
+        return None
+    return state.updated_at + (settle if state.firing else min(settle, LATE_COPIES))

@@ -1,0 +1,187 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The store of incidents in memory: for tests, and held to the same contract as the others."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from typing_extensions import override
+
+from alert_responder.errors import Conflict, StoreUnavailable, UnknownIncident
+from alert_responder.incidents import Event, Fired, State, Status, fold
+from alert_responder.store import Delivery, Receipt, Store, Summary, extend, news, opening, quiet_until
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+@dataclass
+class _Kept:
+    identity: str
+    events: list[Event]
+    newest_start: datetime
+    due_at: datetime | None
+    owner: str | None = None
+    lease_until: datetime | None = None
+
+    @property
+    def state(self) -> State:
+        return fold(self.events)
+
+
+@dataclass
+class MemoryStore(Store):
+    """Keeps incidents in a list; ``down`` makes it behave like a store that cannot be reached."""
+
+    settle: timedelta = timedelta(minutes=15)
+    down: bool = False
+    _kept: list[_Kept] = field(default_factory=list)
+
+    @override
+    def receive(self, deliveries: Sequence[Delivery], *, now: datetime) -> list[Receipt]:
+        self._check()
+        return [self._receive(delivery, now) for delivery in deliveries]
+
+    @override
+    def claim(self, owner: str, *, now: datetime, lease: timedelta, limit: int) -> list[int]:
+        self._check()
+        claimed: list[int] = []
+        busy: set[str] = set()
+        for number, kept in enumerate(self._kept, start=1):
+            state = kept.state
+            if state.status is not Status.OPEN or state.service in busy:
+                continue
+            busy.add(state.service)
+            free = kept.lease_until is None or kept.lease_until < now
+            if kept.due_at is not None and kept.due_at <= now and free and len(claimed) < limit:
+                kept.owner, kept.lease_until = owner, now + lease
+                claimed.append(number)
+        return claimed
+
+    @override
+    def renew(self, owner: str, *, now: datetime, lease: timedelta) -> None:
+        self._check()
+        for kept in self._kept:
+            if kept.owner == owner:
+                kept.lease_until = now + lease
+
+    @override
+    def release(self, incident: int, owner: str, *, due_at: datetime | None, expected: int) -> None:
+        kept = self._get(incident)
+        if kept.owner == owner:
+            kept.owner = kept.lease_until = None
+            if len(kept.events) == expected:
+                kept.due_at = due_at
+
+    @override
+    def take_over(self, *, now: datetime) -> list[int]:
+        self._check()
+        taken = [number for number, kept in enumerate(self._kept, start=1) if kept.owner is not None]
+        for number in taken:
+            kept = self._kept[number - 1]
+            kept.owner, kept.lease_until, kept.due_at = None, None, now
+        return taken
+
+    @override
+    def append(
+        self, incident: int, events: Sequence[Event], *, owner: str | None, expected: int | None = None
+    ) -> State:
+        kept = self._get(incident)
+        if owner is not None and kept.owner != owner:
+            raise Conflict(f"Incident {incident} is not leased to {owner} any more.")
+        state = extend(kept.events, events, expected)
+        kept.events.extend(events)
+        if owner is None:
+            kept.due_at = events[-1].at
+        return state
+
+    @override
+    def events(self, incident: int) -> list[Event]:
+        return list(self._get(incident).events)
+
+    @override
+    def summaries(self, *, status: Status | None = None, limit: int = 100) -> list[Summary]:
+        self._check()
+        lines = []
+        for number, kept in reversed(list(enumerate(self._kept, start=1))):
+            state = kept.state
+            if status in (None, state.status):
+                lines.append(
+                    Summary(
+                        id=number,
+                        identity=kept.identity,
+                        alert=state.alert.name,
+                        service=state.service,
+                        runbook=state.runbook,
+                        status=state.status,
+                        open=state.open,
+                        reason=state.reason,
+                        opened_at=state.opened_at,
+                        updated_at=state.updated_at,
+                        due_at=kept.due_at,
+                    )
+                )
+        return lines[:limit]
+
+    @override
+    def counts(self) -> dict[str, int]:
+        self._check()
+        counted: dict[str, int] = {}
+        for kept in self._kept:
+            if kept.state.open:
+                counted[kept.state.status.value] = counted.get(kept.state.status.value, 0) + 1
+        return counted
+
+    @override
+    def oldest_due(self) -> datetime | None:
+        self._check()
+        return min(
+            (
+                kept.due_at
+                for kept in self._kept
+                if kept.due_at and kept.owner is None and kept.state.status is Status.OPEN
+            ),
+            default=None,
+        )
+
+    @override
+    def close(self) -> None:
+        pass
+
+    def _receive(self, delivery: Delivery, now: datetime) -> Receipt:
+        alert = delivery.alert
+        same = [
+            (number, kept)
+            for number, kept in enumerate(self._kept, start=1)
+            if kept.identity == delivery.route.identity
+        ]
+        number, newest = same[-1] if same else (0, None)
+        if newest is not None and newest.state.open:
+            event = news(alert, newest.state.firing.get(alert.fingerprint), now)
+            if event is None:
+                return Receipt(number, "repeated")
+            newest.events.append(event)
+            newest.due_at = now
+            if isinstance(event, Fired):
+                newest.newest_start = alert.starts_at
+            return Receipt(number, event.kind)
+        if alert.status == "resolved":
+            return Receipt(None, "ignored")
+        if newest is not None:
+            quiet = quiet_until(newest.state, self.settle)
+            if quiet is not None and quiet > now and alert.starts_at <= newest.newest_start:
+                return Receipt(number, "repeated")
+        self._kept.append(_Kept(delivery.route.identity, [opening(delivery, now)], alert.starts_at, now))
+        return Receipt(len(self._kept), "opened")
+
+    def _get(self, incident: int) -> _Kept:
+        self._check()
+        if not 1 <= incident <= len(self._kept):
+            raise UnknownIncident(f"There is no incident {incident}.")
+        return self._kept[incident - 1]
+
+    def _check(self) -> None:
+        if self.down:
+            raise StoreUnavailable("Cannot use the store: it is down.")

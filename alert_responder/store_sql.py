@@ -1,0 +1,441 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The store of incidents in a relational database, through SQLAlchemy Core; SQLite by default."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+from typing_extensions import override
+
+from alert_responder.errors import Conflict, StoreUnavailable, UnknownIncident
+from alert_responder.incidents import EVENT, Ended, Event, Fired, State, Status
+from alert_responder.store import Delivery, Receipt, Store, Summary, extend, news, opening, quiet_until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+# Numbered, applied once and in order, never edited: a change of the schema is a new entry.
+MIGRATIONS: tuple[tuple[str, ...], ...] = (
+    (
+        """
+        CREATE TABLE incidents (
+          id INTEGER PRIMARY KEY AUTOINCREMENT,
+          identity TEXT NOT NULL,
+          alert TEXT NOT NULL,
+          service TEXT NOT NULL,
+          runbook TEXT,
+          status TEXT NOT NULL,
+          open INTEGER NOT NULL,
+          reason TEXT NOT NULL,
+          opened_at TEXT NOT NULL,
+          updated_at TEXT NOT NULL,
+          newest_start TEXT NOT NULL,
+          quiet_until TEXT,
+          due_at TEXT,
+          owner TEXT,
+          lease_until TEXT
+        )
+        """,
+        "CREATE UNIQUE INDEX one_open_incident_per_identity ON incidents (identity) WHERE open = 1",
+        "CREATE INDEX incidents_by_identity ON incidents (identity, id)",
+        "CREATE INDEX incidents_due ON incidents (due_at) WHERE status = 'open'",
+        "CREATE INDEX incidents_at_work ON incidents (service, id) WHERE status = 'open'",
+        """
+        CREATE TABLE events (
+          incident_id INTEGER NOT NULL REFERENCES incidents (id),
+          sequence INTEGER NOT NULL,
+          at TEXT NOT NULL,
+          kind TEXT NOT NULL,
+          data TEXT NOT NULL,
+          PRIMARY KEY (incident_id, sequence)
+        ) WITHOUT ROWID
+        """,
+        """
+        CREATE TRIGGER events_are_never_changed BEFORE UPDATE ON events
+        BEGIN SELECT RAISE(ABORT, 'events are append-only'); END
+        """,
+        """
+        CREATE TRIGGER events_are_never_deleted BEFORE DELETE ON events
+        BEGIN SELECT RAISE(ABORT, 'events are append-only'); END
+        """,
+        """
+        CREATE TABLE alerts (
+          incident_id INTEGER NOT NULL REFERENCES incidents (id),
+          fingerprint TEXT NOT NULL,
+          firing_since TEXT,
+          repeats INTEGER NOT NULL,
+          PRIMARY KEY (incident_id, fingerprint)
+        ) WITHOUT ROWID
+        """,
+    ),
+)
+
+_METADATA = sa.MetaData()
+_INCIDENTS = sa.Table(
+    "incidents",
+    _METADATA,
+    sa.Column("id", sa.Integer, primary_key=True),
+    *(
+        sa.Column(name, sa.Text)
+        for name in (
+            "identity",
+            "alert",
+            "service",
+            "runbook",
+            "status",
+            "reason",
+            "opened_at",
+            "updated_at",
+            "newest_start",
+            "quiet_until",
+            "due_at",
+            "owner",
+            "lease_until",
+        )
+    ),
+    sa.Column("open", sa.Integer),
+)
+_EVENTS = sa.Table(
+    "events",
+    _METADATA,
+    sa.Column("incident_id", sa.Integer, primary_key=True),
+    sa.Column("sequence", sa.Integer, primary_key=True),
+    *(sa.Column(name, sa.Text) for name in ("at", "kind", "data")),
+)
+_ALERTS = sa.Table(
+    "alerts",
+    _METADATA,
+    sa.Column("incident_id", sa.Integer, primary_key=True),
+    sa.Column("fingerprint", sa.Text, primary_key=True),
+    sa.Column("firing_since", sa.Text),
+    sa.Column("repeats", sa.Integer),
+)
+
+_BUSY_SECONDS = 10
+
+
+def _text(moment: datetime) -> str:
+    """Write a UTC time so that the order of the texts is the order of the times."""
+    return moment.isoformat(timespec="microseconds")
+
+
+def _moment(text: str | None) -> datetime | None:
+    return None if text is None else datetime.fromisoformat(text)
+
+
+def sqlite_engine(path: Path) -> sa.Engine:
+    """Return an engine on one file: write-ahead log, every commit on the disk before it returns, foreign keys."""
+    engine = sa.create_engine(f"sqlite:///{path}", connect_args={"timeout": _BUSY_SECONDS})
+
+    @sa.event.listens_for(engine, "connect")
+    def _configure(connection: Any, _record: Any) -> None:
+        # The driver's own idea of transactions would begin them too late (docs.sqlalchemy.org, "pysqlite").
+        connection.isolation_level = None
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+            connection.execute(f"PRAGMA {pragma}")
+
+    @sa.event.listens_for(engine, "begin")
+    def _begin(connection: sa.Connection) -> None:
+        writing = connection.get_execution_options().get("writing", False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
+
+    return engine
+
+
+class SqlStore(Store):
+    """Incidents in tables: the events are the truth, the columns of an incident are what its events add up to."""
+
+    def __init__(self, engine: sa.Engine, *, settle: timedelta = timedelta(minutes=15)) -> None:
+        self._engine = engine
+        self._settle = settle
+        # SQLite has one writer; threads of this process queue here instead of polling the file's lock.
+        self._writer = threading.Lock()
+        self._migrate()
+
+    @override
+    def receive(self, deliveries: Sequence[Delivery], *, now: datetime) -> list[Receipt]:
+        with self._writing() as connection:
+            return [self._receive(connection, delivery, now) for delivery in deliveries]
+
+    @override
+    def claim(self, owner: str, *, now: datetime, lease: timedelta, limit: int) -> list[int]:
+        older = _INCIDENTS.alias("older")
+        due = (
+            sa.select(_INCIDENTS.c.id)
+            .where(
+                _INCIDENTS.c.status == Status.OPEN.value,
+                _INCIDENTS.c.due_at <= _text(now),
+                sa.or_(_INCIDENTS.c.lease_until.is_(None), _INCIDENTS.c.lease_until < _text(now)),
+                ~sa.exists().where(
+                    older.c.service == _INCIDENTS.c.service,
+                    older.c.status == Status.OPEN.value,
+                    older.c.id < _INCIDENTS.c.id,
+                ),
+            )
+            .order_by(_INCIDENTS.c.id)
+            .limit(limit)
+        )
+        with self._writing() as connection:
+            ids = list(connection.scalars(due))
+            connection.execute(
+                _INCIDENTS.update().where(_INCIDENTS.c.id.in_(ids)).values(owner=owner, lease_until=_text(now + lease))
+            )
+            return ids
+
+    @override
+    def renew(self, owner: str, *, now: datetime, lease: timedelta) -> None:
+        with self._writing() as connection:
+            connection.execute(
+                _INCIDENTS.update().where(_INCIDENTS.c.owner == owner).values(lease_until=_text(now + lease))
+            )
+
+    @override
+    def release(self, incident: int, owner: str, *, due_at: datetime | None, expected: int) -> None:
+        count = sa.select(sa.func.max(_EVENTS.c.sequence)).where(_EVENTS.c.incident_id == incident)
+        with self._writing() as connection:
+            values: dict[str, Any] = {"owner": None, "lease_until": None}
+            if connection.scalar(count) == expected:
+                values["due_at"] = None if due_at is None else _text(due_at)
+            connection.execute(
+                _INCIDENTS.update().where(_INCIDENTS.c.id == incident, _INCIDENTS.c.owner == owner).values(**values)
+            )
+
+    @override
+    def take_over(self, *, now: datetime) -> list[int]:
+        with self._writing() as connection:
+            ids = list(connection.scalars(sa.select(_INCIDENTS.c.id).where(_INCIDENTS.c.owner.is_not(None))))
+            connection.execute(
+                _INCIDENTS.update()
+                .where(_INCIDENTS.c.id.in_(ids))
+                .values(owner=None, lease_until=None, due_at=_text(now))
+            )
+            return ids
+
+    @override
+    def append(
+        self, incident: int, events: Sequence[Event], *, owner: str | None, expected: int | None = None
+    ) -> State:
+        with self._writing() as connection:
+            if owner is not None:
+                held = connection.scalar(sa.select(_INCIDENTS.c.owner).where(_INCIDENTS.c.id == incident))
+                if held != owner:
+                    raise Conflict(f"Incident {incident} is not leased to {owner} any more.")
+            values = {} if owner is not None else {"due_at": _text(events[-1].at)}
+            return self._append(connection, incident, events, expected, values)
+
+    @override
+    def events(self, incident: int) -> list[Event]:
+        with self._reading() as connection:
+            return self._events(connection, incident)
+
+    @override
+    def summaries(self, *, status: Status | None = None, limit: int = 100) -> list[Summary]:
+        query = sa.select(_INCIDENTS).order_by(_INCIDENTS.c.id.desc()).limit(limit)
+        if status is not None:
+            query = query.where(_INCIDENTS.c.status == status.value)
+        with self._reading() as connection:
+            return [
+                Summary(
+                    id=row.id,
+                    identity=row.identity,
+                    alert=row.alert,
+                    service=row.service,
+                    runbook=row.runbook,
+                    status=Status(row.status),
+                    open=bool(row.open),
+                    reason=row.reason,
+                    opened_at=datetime.fromisoformat(row.opened_at),
+                    updated_at=datetime.fromisoformat(row.updated_at),
+                    due_at=_moment(row.due_at),
+                )
+                for row in connection.execute(query)
+            ]
+
+    @override
+    def counts(self) -> dict[str, int]:
+        query = (
+            sa.select(_INCIDENTS.c.status, sa.func.count()).where(_INCIDENTS.c.open == 1).group_by(_INCIDENTS.c.status)
+        )
+        with self._reading() as connection:
+            return {row[0]: row[1] for row in connection.execute(query)}
+
+    @override
+    def oldest_due(self) -> datetime | None:
+        query = sa.select(sa.func.min(_INCIDENTS.c.due_at)).where(
+            _INCIDENTS.c.status == Status.OPEN.value, _INCIDENTS.c.owner.is_(None)
+        )
+        with self._reading() as connection:
+            return _moment(connection.scalar(query))
+
+    @override
+    def close(self) -> None:
+        self._engine.dispose()
+
+    def _receive(self, connection: sa.Connection, delivery: Delivery, now: datetime) -> Receipt:
+        alert, identity = delivery.alert, delivery.route.identity
+        incident = connection.scalar(
+            sa.select(_INCIDENTS.c.id).where(_INCIDENTS.c.identity == identity, _INCIDENTS.c.open == 1)
+        )
+        if incident is None:
+            return self._open(connection, delivery, now)
+        known = connection.execute(
+            sa.select(_ALERTS).where(_ALERTS.c.incident_id == incident, _ALERTS.c.fingerprint == alert.fingerprint)
+        ).one_or_none()
+        event = news(alert, _moment(known.firing_since) if known else None, now)
+        if event is None:
+            self._count_repeat(connection, incident, alert.fingerprint)
+            return Receipt(incident, "repeated")
+        values = {"due_at": _text(now)}
+        if isinstance(event, Fired):
+            values["newest_start"] = _text(alert.starts_at)
+        self._append(connection, incident, [event], None, values)
+        self._set_firing(connection, incident, event)
+        return Receipt(incident, event.kind)
+
+    def _open(self, connection: sa.Connection, delivery: Delivery, now: datetime) -> Receipt:
+        alert, route = delivery.alert, delivery.route
+        if alert.status == "resolved":
+            return Receipt(None, "ignored")
+        closed = connection.execute(
+            sa.select(_INCIDENTS.c.id, _INCIDENTS.c.quiet_until, _INCIDENTS.c.newest_start)
+            .where(_INCIDENTS.c.identity == route.identity)
+            .order_by(_INCIDENTS.c.id.desc())
+            .limit(1)
+        ).one_or_none()
+        if closed and closed.quiet_until > _text(now) and _text(alert.starts_at) <= closed.newest_start:
+            self._count_repeat(connection, closed.id, alert.fingerprint)
+            return Receipt(closed.id, "repeated")
+        event = opening(delivery, now)
+        state = extend([event], [], None)
+        incident: int = connection.execute(
+            _INCIDENTS.insert()
+            .values(
+                identity=route.identity,
+                alert=alert.name,
+                service=state.service,
+                runbook=state.runbook,
+                opened_at=_text(now),
+                newest_start=_text(alert.starts_at),
+                due_at=_text(now),
+                **self._columns(state),
+            )
+            .returning(_INCIDENTS.c.id)
+        ).scalar_one()
+        self._add_events(connection, incident, 0, [event])
+        self._set_firing(connection, incident, Fired(at=now, fingerprint=alert.fingerprint, starts_at=alert.starts_at))
+        return Receipt(incident, "opened")
+
+    def _append(
+        self,
+        connection: sa.Connection,
+        incident: int,
+        events: Sequence[Event],
+        expected: int | None,
+        values: dict[str, Any],
+    ) -> State:
+        earlier = self._events(connection, incident)
+        state = extend(earlier, events, expected)
+        self._add_events(connection, incident, len(earlier), events)
+        connection.execute(
+            _INCIDENTS.update().where(_INCIDENTS.c.id == incident).values(**self._columns(state), **values)
+        )
+        return state
+
+    def _columns(self, state: State) -> dict[str, Any]:
+        quiet = quiet_until(state, self._settle)
+        return {
+            "status": state.status.value,
+            "open": int(state.open),
+            "reason": state.reason,
+            "updated_at": _text(state.updated_at),
+            "quiet_until": None if quiet is None else _text(quiet),
+        }
+
+    @staticmethod
+    def _events(connection: sa.Connection, incident: int) -> list[Event]:
+        query = sa.select(_EVENTS.c.data).where(_EVENTS.c.incident_id == incident).order_by(_EVENTS.c.sequence)
+        events = [EVENT.validate_json(data) for data in connection.scalars(query)]
+        if not events:
+            raise UnknownIncident(f"There is no incident {incident}.")
+        return events
+
+    @staticmethod
+    def _add_events(connection: sa.Connection, incident: int, count: int, events: Sequence[Event]) -> None:
+        connection.execute(
+            _EVENTS.insert(),
+            [
+                {
+                    "incident_id": incident,
+                    "sequence": number,
+                    "at": _text(event.at),
+                    "kind": event.kind,
+                    "data": EVENT.dump_json(event, by_alias=True).decode(),
+                }
+                for number, event in enumerate(events, start=count + 1)
+            ],
+        )
+
+    @staticmethod
+    def _set_firing(connection: sa.Connection, incident: int, event: Fired | Ended) -> None:
+        since = _text(event.starts_at) if isinstance(event, Fired) else None
+        key = (_ALERTS.c.incident_id == incident, _ALERTS.c.fingerprint == event.fingerprint)
+        if not connection.execute(_ALERTS.update().where(*key).values(firing_since=since)).rowcount:
+            connection.execute(
+                _ALERTS.insert().values(
+                    incident_id=incident, fingerprint=event.fingerprint, firing_since=since, repeats=0
+                )
+            )
+
+    @staticmethod
+    def _count_repeat(connection: sa.Connection, incident: int, fingerprint: str) -> None:
+        connection.execute(
+            _ALERTS.update()
+            .where(_ALERTS.c.incident_id == incident, _ALERTS.c.fingerprint == fingerprint)
+            .values(repeats=_ALERTS.c.repeats + 1)
+        )
+
+    def _migrate(self) -> None:
+        with self._writing() as connection:
+            connection.exec_driver_sql(
+                "CREATE TABLE IF NOT EXISTS schema_migrations (number INTEGER PRIMARY KEY, applied_at TEXT NOT NULL)"
+            )
+            done = connection.exec_driver_sql("SELECT coalesce(max(number), 0) FROM schema_migrations").scalar_one()
+            if done > len(MIGRATIONS):
+                raise StoreUnavailable(
+                    f"Cannot use the store: its schema is version {done}, this program knows {len(MIGRATIONS)}. "
+                    "Start the newer program."
+                )
+            for number, statements in enumerate(MIGRATIONS[done:], start=done + 1):
+                for statement in statements:
+                    connection.exec_driver_sql(statement)
+                connection.exec_driver_sql(
+                    "INSERT INTO schema_migrations VALUES (?, strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))", (number,)
+                )
+
+    @contextmanager
+    def _writing(self) -> Iterator[sa.Connection]:
+        with self._writer, self._translated(), self._engine.connect() as connection:
+            writing = connection.execution_options(writing=True)
+            with writing.begin():
+                yield writing
+
+    @contextmanager
+    def _reading(self) -> Iterator[sa.Connection]:
+        with self._translated(), self._engine.connect() as connection, connection.begin():
+            yield connection
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except IntegrityError as error:
+            raise Conflict(f"The store refused a record that contradicts another: {error.orig}.") from error
+        except SQLAlchemyError as error:
+            cause = getattr(error, "orig", None) or error
+            raise StoreUnavailable(f"Cannot use the store {self._engine.url.render_as_string()}: {cause}.") from error

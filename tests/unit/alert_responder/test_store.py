@@ -1,0 +1,364 @@
+"""One contract for every store; the adapter for SQLite keeps some promises of its own."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import sqlalchemy as sa
+
+from alert_responder import store_sql
+from alert_responder.errors import Conflict, StoreUnavailable, UnknownIncident
+from alert_responder.incidents import Closed, Escalated, Event, Finished, IllegalEvent, Started, Status
+from alert_responder.routing import Route
+from alert_responder.store import Delivery, Receipt, Store
+from alert_responder.store_memory import MemoryStore
+from alert_responder.store_sql import SqlStore, sqlite_engine
+from tests.unit.alert_responder.makers import NOON, make_alert, make_outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+LEASE = timedelta(seconds=60)
+SECOND = timedelta(seconds=1)
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
+    """Return an empty store of each kind."""
+    kept: Store = MemoryStore() if request.param == "memory" else SqlStore(sqlite_engine(tmp_path / "x.sqlite3"))
+    yield kept
+    kept.close()
+
+
+def deliver(identity: str = "one", service: str = "thing", runbook: str | None = "tiny", **alert: Any) -> Delivery:
+    return Delivery(make_alert(**alert), Route(identity, service, runbook, "" if runbook else "no runbook"))
+
+
+def resolved(**changes: Any) -> Delivery:
+    return deliver(status="resolved", ends_at=NOON + SECOND, **changes)
+
+
+def start(run: str = "r1", **changes: Any) -> Started:
+    return Started.model_validate({"at": NOON, "run": run, "action": "diagnose", "reason": "x", **changes})
+
+
+def finish(run: str = "r1", **changes: Any) -> Finished:
+    return Finished.model_validate({"at": NOON, "run": run, "result": "done", "began": True, **changes})
+
+
+def test_an_alert_opens_one_incident(store: Store) -> None:
+    """The first alert opens an incident; its copies, and a pair's, belong to it."""
+    receipts = store.receive([deliver(), deliver(), deliver(starts_at=NOON + SECOND)], now=NOON)
+
+    assert receipts == [Receipt(1, "opened"), Receipt(1, "repeated"), Receipt(1, "repeated")]
+    [line] = store.summaries()
+    assert (line.id, line.alert, line.service, line.runbook, line.status, line.open) == (
+        1,
+        "ThingFull",
+        "thing",
+        "tiny",
+        Status.OPEN,
+        True,
+    )
+    assert (line.opened_at, line.due_at) == (NOON, NOON)
+    assert [event.kind for event in store.events(1)] == ["opened"]
+
+
+def test_two_alerts_of_one_identity_end_separately(store: Store) -> None:
+    """The incident knows each alert by its fingerprint and stays as long as one of them fires."""
+    store.receive([deliver(), deliver(fingerprint="f2")], now=NOON)
+    store.append(1, [Escalated(at=NOON, reason="x", next_step="y")], owner=None)
+
+    assert store.receive([resolved()], now=NOON) == [Receipt(1, "ended")]
+    assert store.receive([resolved()], now=NOON) == [Receipt(1, "repeated")]
+    assert store.summaries()[0].open
+    assert store.receive([resolved(fingerprint="f2")], now=NOON) == [Receipt(1, "ended")]
+    assert not store.summaries()[0].open
+    assert store.summaries()[0].status is Status.ESCALATED
+
+
+def test_an_end_that_is_older_than_the_alert_is_ignored(store: Store) -> None:
+    """A late copy of an earlier episode's end does not end this one."""
+    store.receive([deliver(starts_at=NOON + timedelta(minutes=1))], now=NOON)
+
+    assert store.receive([resolved()], now=NOON) == [Receipt(1, "repeated")]
+
+
+def test_resolved_alone_opens_nothing(store: Store) -> None:
+    """The end of an alert that nobody knows is not an incident."""
+    assert store.receive([resolved()], now=NOON) == [Receipt(None, "ignored")]
+    assert store.summaries() == []
+
+
+def test_an_ended_alert_may_fire_again(store: Store) -> None:
+    """Ended and fired again while the incident is open are two events of one incident."""
+    store.receive([deliver(), resolved()], now=NOON)
+
+    assert store.receive([deliver(starts_at=NOON + timedelta(minutes=1))], now=NOON) == [Receipt(1, "fired")]
+    assert [event.kind for event in store.events(1)] == ["opened", "ended", "fired"]
+
+
+def test_copies_after_the_closing_belong_to_the_closed_incident_for_a_while(store: Store) -> None:
+    """A verified recovery is ahead of its alert: the same episode opens nothing until it has settled."""
+    store.receive([deliver()], now=NOON)
+    store.append(1, [Closed(at=NOON, status="recovered", reason="x")], owner=None)
+
+    assert store.receive([deliver()], now=NOON + timedelta(minutes=14)) == [Receipt(1, "repeated")]
+    later = deliver(starts_at=NOON + timedelta(minutes=1))
+    assert store.receive([later], now=NOON + timedelta(minutes=2)) == [Receipt(2, "opened")]
+    store.append(2, [Closed(at=NOON, status="recovered", reason="x")], owner=None)
+    assert store.receive([deliver()], now=NOON + timedelta(minutes=16)) == [Receipt(3, "opened")]
+
+
+def test_after_an_ended_alert_only_late_copies_are_dropped(store: Store) -> None:
+    """An alert that fires again with its old start, after a restart of Prometheus, is not lost."""
+    store.receive([deliver(), resolved()], now=NOON)
+    store.append(1, [Closed(at=NOON, status="resolved", reason="x")], owner=None)
+
+    assert store.receive([deliver()], now=NOON + timedelta(seconds=59)) == [Receipt(1, "repeated")]
+    assert store.receive([deliver()], now=NOON + timedelta(seconds=61)) == [Receipt(2, "opened")]
+
+
+def test_an_unmatched_alert_is_on_record_and_never_due(store: Store) -> None:
+    """What no runbook answers is kept, open, and not worked on."""
+    store.receive([deliver(runbook=None)], now=NOON)
+
+    assert store.summaries(status=Status.UNMATCHED)[0].reason == "no runbook"
+    assert store.claim("me", now=NOON, lease=LEASE, limit=9) == []
+    assert store.counts() == {"unmatched": 1}
+
+
+def test_a_claim_is_a_lease(store: Store) -> None:
+    """A leased incident is not claimed again until the lease is over or given back."""
+    store.receive([deliver()], now=NOON)
+
+    assert store.claim("me", now=NOON - SECOND, lease=LEASE, limit=9) == []
+    assert store.oldest_due() == NOON
+    assert store.claim("me", now=NOON, lease=LEASE, limit=9) == [1]
+    assert store.oldest_due() is None
+    assert store.claim("you", now=NOON, lease=LEASE, limit=9) == []
+    store.renew("me", now=NOON + LEASE, lease=LEASE)
+    assert store.claim("you", now=NOON + LEASE + SECOND, lease=LEASE, limit=9) == []
+    assert store.claim("you", now=NOON + 2 * LEASE + SECOND, lease=LEASE, limit=9) == [1]
+    with pytest.raises(Conflict, match="Incident 1 is not leased to me any more"):
+        store.append(1, [start()], owner="me")
+
+
+def test_only_the_oldest_open_incident_of_a_service_is_worked_on(store: Store) -> None:
+    """One remediation per service: the next begins when the one before it is not open any more."""
+    store.receive([deliver("one"), deliver("two"), deliver("three", service="other")], now=NOON)
+
+    assert store.claim("me", now=NOON, lease=LEASE, limit=9) == [1, 3]
+    store.release(1, "me", due_at=NOON + timedelta(hours=1), expected=1)
+    assert store.claim("me", now=NOON, lease=LEASE, limit=9) == []
+    store.append(1, [Escalated(at=NOON, reason="x", next_step="y")], owner=None)
+    assert store.claim("me", now=NOON, lease=LEASE, limit=9) == [2]
+
+
+def test_a_claim_is_limited(store: Store) -> None:
+    """No more incidents are leased than asked for, the oldest first."""
+    store.receive([deliver(name, service=name) for name in ("a", "b", "c")], now=NOON)
+
+    assert store.claim("me", now=NOON, lease=LEASE, limit=2) == [1, 2]
+
+
+def test_release_sets_the_time_unless_something_happened(store: Store) -> None:
+    """An alert that arrives while an incident is worked on wakes it at once."""
+    store.receive([deliver()], now=NOON)
+    store.claim("me", now=NOON, lease=LEASE, limit=1)
+    store.release(1, "me", due_at=NOON + LEASE, expected=1)
+    assert store.summaries()[0].due_at == NOON + LEASE
+
+    store.claim("me", now=NOON + LEASE, lease=LEASE, limit=1)
+    store.receive([resolved()], now=NOON + LEASE)
+    store.release(1, "me", due_at=NOON + 9 * LEASE, expected=1)
+    assert store.summaries()[0].due_at == NOON + LEASE
+
+
+def test_a_lease_of_somebody_else_is_not_released(store: Store) -> None:
+    """Only the owner gives a lease back."""
+    store.receive([deliver()], now=NOON)
+    store.claim("me", now=NOON, lease=LEASE, limit=1)
+    store.release(1, "you", due_at=None, expected=1)
+
+    assert store.claim("you", now=NOON, lease=LEASE, limit=1) == []
+
+
+def test_after_a_restart_every_lease_ends_and_its_incident_is_due(store: Store) -> None:
+    """The one process that runs takes over what the dead one held."""
+    store.receive([deliver("one"), deliver("two", service="other")], now=NOON)
+    store.claim("dead", now=NOON, lease=timedelta(days=1), limit=1)
+
+    assert store.take_over(now=NOON + SECOND) == [1]
+    assert store.claim("me", now=NOON + SECOND, lease=LEASE, limit=9) == [1, 2]
+
+
+def test_events_come_back_as_they_were_written(store: Store) -> None:
+    """Documents, hostile text and times survive the store."""
+    hostile = "'; DROP TABLE incidents; -- {{ 7*7 }} \n\x00 ☃"
+    store.receive([deliver(labels={"note": hostile})], now=NOON)
+    store.claim("me", now=NOON, lease=LEASE, limit=1)
+    written: list[Event] = [start(), finish(outcome=make_outcome("unknown"), reason=hostile)]
+    state = store.append(1, written, owner="me", expected=1)
+
+    opened, *rest = store.events(1)
+    assert opened.kind == "opened"
+    assert opened.alert.labels["note"] == hostile
+    assert rest == written
+    assert state.sequence == 3
+
+
+def test_a_decision_on_an_old_state_is_refused(store: Store) -> None:
+    """What happened since the incident was read must be read before anything starts."""
+    store.receive([deliver()], now=NOON)
+    store.claim("me", now=NOON, lease=LEASE, limit=1)
+    store.receive([resolved()], now=NOON)
+
+    with pytest.raises(Conflict, match="The incident has 2 events, expected 1"):
+        store.append(1, [start()], owner="me", expected=1)
+    assert len(store.events(1)) == 2
+
+
+def test_an_event_that_must_not_follow_is_not_written(store: Store) -> None:
+    """The store refuses an illegal transition and keeps the record as it was."""
+    store.receive([deliver()], now=NOON)
+
+    with pytest.raises(IllegalEvent):
+        store.append(1, [start(), start("r2")], owner=None)
+    assert len(store.events(1)) == 1
+
+
+def test_an_unknown_incident_is_named(store: Store) -> None:
+    """There is one error for a number that does not exist."""
+    with pytest.raises(UnknownIncident, match="There is no incident 7"):
+        store.events(7)
+
+
+def test_the_newest_incidents_come_first_and_are_limited(store: Store) -> None:
+    """The list is short and begins with what is new."""
+    store.receive([deliver(name, service=name) for name in "abcd"], now=NOON)
+
+    assert [line.id for line in store.summaries(limit=2)] == [4, 3]
+
+
+# What only the adapter for SQLite promises.
+
+
+def test_the_file_is_opened_for_safety(tmp_path: Path) -> None:
+    """Write-ahead log, full sync and foreign keys are in force."""
+    engine = sqlite_engine(tmp_path / "x.sqlite3")
+    with engine.connect() as connection:
+        found = {
+            name: connection.exec_driver_sql(f"PRAGMA {name}").scalar_one()
+            for name in ("journal_mode", "synchronous", "foreign_keys", "busy_timeout")
+        }
+    engine.dispose()
+
+    assert found == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "busy_timeout": 10_000}
+
+
+def test_the_record_survives_the_process(tmp_path: Path) -> None:
+    """What was received is there for the next process that opens the file."""
+    first = SqlStore(sqlite_engine(tmp_path / "x.sqlite3"))
+    first.receive([deliver()], now=NOON)
+    first.close()
+    second = SqlStore(sqlite_engine(tmp_path / "x.sqlite3"))
+
+    assert [line.id for line in second.summaries()] == [1]
+    second.close()
+
+
+@pytest.mark.parametrize("statement", ["DELETE FROM events", "UPDATE events SET kind = 'x'"])
+def test_events_are_append_only(tmp_path: Path, statement: str) -> None:
+    """The database itself refuses to change or delete an event."""
+    store = SqlStore(sqlite_engine(tmp_path / "x.sqlite3"))
+    store.receive([deliver()], now=NOON)
+    store.close()
+    connection = sqlite3.connect(tmp_path / "x.sqlite3")
+
+    with pytest.raises(sqlite3.IntegrityError, match="events are append-only"):
+        connection.execute(statement)
+    connection.close()
+
+
+def test_the_database_refuses_a_second_open_incident(tmp_path: Path) -> None:
+    """One open incident per identity is a unique index, not only a habit."""
+    store = SqlStore(sqlite_engine(tmp_path / "x.sqlite3"))
+    store.receive([deliver()], now=NOON)
+    store.close()
+    connection = sqlite3.connect(tmp_path / "x.sqlite3")
+    columns = "identity, alert, service, status, open, reason, opened_at, updated_at, newest_start"
+
+    with pytest.raises(sqlite3.IntegrityError, match="UNIQUE"):
+        connection.execute(f"INSERT INTO incidents ({columns}) SELECT {columns} FROM incidents")
+    connection.close()
+
+
+def test_the_tables_of_the_queries_are_the_tables_of_the_schema(tmp_path: Path) -> None:
+    """The columns that the queries name are the ones that the migrations made."""
+    engine = sqlite_engine(tmp_path / "x.sqlite3")
+    SqlStore(engine)
+    found = sa.MetaData()
+    found.reflect(engine, only=["incidents", "events", "alerts"])
+    engine.dispose()
+
+    assert {name: {column.name for column in table.columns} for name, table in found.tables.items()} == {
+        name: {column.name for column in table.columns} for name, table in store_sql._METADATA.tables.items()
+    }
+
+
+def test_a_schema_from_the_future_is_not_touched(tmp_path: Path) -> None:
+    """An older program refuses the file of a newer one."""
+    SqlStore(sqlite_engine(tmp_path / "x.sqlite3")).close()
+    connection = sqlite3.connect(tmp_path / "x.sqlite3")
+    connection.execute("INSERT INTO schema_migrations VALUES (999, 'x')")
+    connection.commit()
+    connection.close()
+    engine = sqlite_engine(tmp_path / "x.sqlite3")
+
+    with pytest.raises(StoreUnavailable, match="its schema is version 999, this program knows 1"):
+        SqlStore(engine)
+    engine.dispose()
+
+
+def test_a_migration_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A migration and its record are one transaction."""
+    broken = (*store_sql.MIGRATIONS, ("CREATE TABLE half (x)", "THIS IS NOT SQL"))
+    monkeypatch.setattr(store_sql, "MIGRATIONS", broken)
+    engine = sqlite_engine(tmp_path / "x.sqlite3")
+    with pytest.raises(StoreUnavailable, match="syntax error"):
+        SqlStore(engine)
+
+    assert sa.inspect(engine).get_table_names() == []
+    engine.dispose()
+
+
+def test_a_store_that_cannot_be_reached_says_which(tmp_path: Path) -> None:
+    """A file that cannot be opened is reported with its path."""
+    engine = sqlite_engine(tmp_path / "missing" / "x.sqlite3")
+
+    with pytest.raises(StoreUnavailable, match=r"Cannot use the store sqlite:///.*missing/x.sqlite3: unable to open"):
+        SqlStore(engine)
+    engine.dispose()
+
+
+def test_many_threads_and_two_processes_worth_of_engines_lose_nothing(tmp_path: Path) -> None:
+    """Forty alerts of ten identities, sent at once through two engines on one file, make ten incidents."""
+    stores = [SqlStore(sqlite_engine(tmp_path / "x.sqlite3")) for _ in range(2)]
+    threads = [
+        threading.Thread(target=stores[number % 2].receive, args=([deliver(f"i{number % 10}")],), kwargs={"now": NOON})
+        for number in range(40)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert len(stores[0].summaries()) == 10
+    for store in stores:
+        store.close()
