@@ -14,9 +14,13 @@ from threading import BoundedSemaphore
 from prometheus_client import Counter, Histogram, start_http_server
 
 HOST, PORT = os.environ.get("TARGET", "lb:8080").split(":")
-PER_SECOND = float(os.environ.get("REQUESTS_PER_SECOND", "20"))
+READS_PER_SECOND = 16
+# Writes come in bursts, as customers do: more at once than the backends' pools keep open, so that a database which
+# gives no new session is felt.
+BURST, BURST_SECONDS = 16, 4
 AT_ONCE = 40
 TIMEOUT_SECONDS = 10
+PAGES, CUSTOMERS = 20, 500
 ITEMS = ("bolt", "gear", "hinge", "nut", "spring", "washer")
 
 requests = Counter("loadgen_requests_total", "Requests sent, by what came back.", ["method", "path", "result"])
@@ -26,20 +30,20 @@ seconds = Histogram(
 )
 
 
-def choose() -> tuple[str, str, str | None]:
-    """Choose method, path and body: mostly reads, some writes, some reports."""
-    dice = random.random()  # noqa: S311 - not a secret
-    if dice < 0.2:  # noqa: PLR2004 - shares of the mix
-        order = {"customer": f"c{random.randrange(500)}", "item": random.choice(ITEMS), "quantity": 1}  # noqa: S311
-        return "POST", "/orders", json.dumps(order)
-    if dice < 0.35:  # noqa: PLR2004 - shares of the mix
-        return "GET", "/reports", None
-    return "GET", f"/orders?page={random.randrange(20)}", None  # noqa: S311 - not a secret
+def read() -> tuple[str, str, None]:
+    """Choose a read: mostly orders, sometimes a report."""
+    path = "/reports" if random.random() < 0.2 else f"/orders?page={random.randrange(PAGES)}"  # noqa: PLR2004, S311 - a share of the mix
+    return "GET", path, None
 
 
-def send(free: BoundedSemaphore) -> None:
-    """Send one request and record its result: a status class, or the error that stands for no answer."""
-    method, path, body = choose()
+def write() -> tuple[str, str, str]:
+    """Make up an order."""
+    order = {"customer": f"c{random.randrange(CUSTOMERS)}", "item": random.choice(ITEMS), "quantity": 1}  # noqa: S311 - not a secret
+    return "POST", "/orders", json.dumps(order)
+
+
+def send(free: BoundedSemaphore, method: str, path: str, body: str | None) -> None:
+    """Send one request and record its result: the status, or the error that stands for no answer."""
     start = time.perf_counter()
     connection = http.client.HTTPConnection(HOST, int(PORT), timeout=TIMEOUT_SECONDS)
     try:
@@ -63,11 +67,13 @@ def main() -> None:
     start = time.monotonic()
     with ThreadPoolExecutor(AT_ONCE) as pool:
         for number in itertools.count():
-            time.sleep(max(0, start + number / PER_SECOND - time.monotonic()))
-            if free.acquire(blocking=False):
-                pool.submit(send, free)
-            else:
-                skipped.inc()
+            time.sleep(max(0, start + number / READS_PER_SECOND - time.monotonic()))
+            burst = BURST if number % (READS_PER_SECOND * BURST_SECONDS) == 0 else 0
+            for chosen in [read(), *(write() for _ in range(burst))]:
+                if free.acquire(blocking=False):
+                    pool.submit(send, free, *chosen)
+                else:
+                    skipped.inc()
 
 
 main()
