@@ -23,7 +23,12 @@ PREFIX = "runbooks-lab/"
 PULL_SECONDS = 20
 DOCKERFILE = "lab/images/Dockerfile"
 BUILT = STATE / "images.json"
-CONTEXT = ("lab/images", "lab/backend", "lab/loadgen.py", "integrations")  # what Dockerfile.dockerignore lets in
+CONTEXT = (
+    "lab/images",
+    "lab/backend",
+    "lab/loadgen.py",
+    "integrations/sqlalchemy_pool",
+)  # what Dockerfile.dockerignore lets in
 
 # Image -> target of the Dockerfile. The tag is the version of the packaged program.
 TARGETS = {

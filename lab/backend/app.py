@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hmac
 import json
 import logging
 import os
 import socket
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import redis
 
 # Neither is a dependency of this repository: they come with the image.
-from fastapi import FastAPI, Header, HTTPException, Request, Response  # type: ignore[import-not-found]
+from fastapi import FastAPI, Request, Response  # type: ignore[import-not-found]
 from fastapi.responses import JSONResponse  # type: ignore[import-not-found]
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, generate_latest
 from pydantic import BaseModel, Field
@@ -22,7 +21,9 @@ from sqlalchemy import Engine, NullPool, create_engine, text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from .metrics import Measure, PoolCollector, cache_requests, pool_timeouts
+from integrations.sqlalchemy_pool import PoolAdmin, Pools
+
+from .metrics import Measure, cache_requests
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -57,7 +58,8 @@ database = connect("postgres:5432", pool_size=POOL_SIZE, max_overflow=MAX_OVERFL
 # PgBouncer keeps the pool here; in transaction mode a prepared statement may meet another server session.
 pooled = connect("pgbouncer:6432", {"prepare_threshold": None}, poolclass=NullPool)
 cache = redis.Redis("redis", password=os.environ["REDIS_PASSWORD"], socket_timeout=1, socket_connect_timeout=1)
-REGISTRY.register(PoolCollector(database, POOL_SIZE + MAX_OVERFLOW))
+pools = Pools(database=database, pooled=pooled)
+REGISTRY.register(pools)
 
 
 async def create_schema() -> None:
@@ -87,8 +89,7 @@ async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
 
 
 async def on_pool_timeout(_request: Request, error: PoolTimeout) -> JSONResponse:
-    """Count what no pool event tells: a request that waited for a connection in vain."""
-    pool_timeouts.inc()
+    """Say that the pool is exhausted; the drop-in counts these."""
     return JSONResponse({"detail": "No database connection became free in time.", "error": str(error)}, 503)
 
 
@@ -167,18 +168,10 @@ def report() -> dict[str, int]:
         return {row[0]: row[1] for row in rows}
 
 
-def reset_pool(authorization: Annotated[str, Header()] = "") -> dict[str, Any]:
-    """Close this process's idle connections and start an empty pool; connections in use are not touched."""
-    expected = f"Bearer {os.environ['POOL_RESET_TOKEN']}"
-    if not hmac.compare_digest(authorization.encode(), expected.encode()):
-        raise HTTPException(401, "Give the pool reset token as bearer token.", {"WWW-Authenticate": "Bearer"})
-    before = database.pool.status()
-    database.dispose()
-    return {"instance": INSTANCE, "before": before, "after": database.pool.status()}
-
-
 app = FastAPI(lifespan=lifespan)
 app.state.draining = False
+# Added later means asked earlier: Measure counts what PoolAdmin answers too.
+app.add_middleware(PoolAdmin, pools=pools, token=os.environ["POOL_RESET_TOKEN"])
 app.add_middleware(Measure)
 app.add_exception_handler(PoolTimeout, on_pool_timeout)
 app.add_exception_handler(OperationalError, on_database_error)
@@ -188,4 +181,3 @@ app.add_api_route("/metrics", metrics)
 app.add_api_route("/orders", list_orders)
 app.add_api_route("/orders", create_order, methods=["POST"], status_code=201)
 app.add_api_route("/reports", report)
-app.add_api_route("/admin/pool/reset", reset_pool, methods=["POST"])

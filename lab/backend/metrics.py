@@ -6,12 +6,9 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from prometheus_client import Counter, Gauge, Histogram
-from prometheus_client.core import GaugeMetricFamily
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator, MutableMapping
-
-    from sqlalchemy import Engine
+    from collections.abc import Awaitable, Callable, MutableMapping
 
     Message = MutableMapping[str, Any]
 
@@ -23,21 +20,6 @@ seconds = Histogram("http_request_duration_seconds", "Time to answer.", ["handle
 # Requests that never end are never in the histogram: this gauge shows them.
 in_progress = Gauge("http_requests_in_progress", "Requests being answered.")
 cache_requests = Counter("cache_requests_total", "Reads of the cache.", ["result"])
-pool_timeouts = Counter("sqlalchemy_pool_timeouts_total", "Requests that got no connection in time.")
-
-
-class PoolCollector:
-    """Read the pool when Prometheus asks, because dispose() puts another pool in its place."""
-
-    def __init__(self, engine: Engine, capacity: int) -> None:
-        self._engine = engine
-        self._capacity = capacity
-
-    def collect(self) -> Iterator[GaugeMetricFamily]:
-        """Yield the two numbers whose ratio says how full the pool is."""
-        pool: Any = self._engine.pool
-        yield GaugeMetricFamily("sqlalchemy_pool_checked_out", "Connections in use.", pool.checkedout())
-        yield GaugeMetricFamily("sqlalchemy_pool_capacity", "Pool size and overflow.", self._capacity)
 
 
 class Measure:
