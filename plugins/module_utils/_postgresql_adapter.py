@@ -51,7 +51,7 @@ _REMEDIES = (
 class Connection:
     """One connection in autocommit mode, so that each statement sees the server as it is at that moment."""
 
-    def __init__(self, login: Login, *, statement_timeout_seconds: int = 30) -> None:
+    def __init__(self, login: Login, *, statement_timeout_seconds: int = 30, read_only: bool = False) -> None:
         """Connect; raises ConnectionFailed with the reason and a remedy, never with the password."""
         if IMPORT_FAILURE is not None:
             raise MissingLibrary("psycopg2", IMPORT_FAILURE)
@@ -67,7 +67,8 @@ class Connection:
                 sslrootcert=login.ca_cert,
                 connect_timeout=login.connect_timeout_seconds,
                 application_name=APPLICATION_NAME,
-                options=f"-c statement_timeout={statement_timeout_seconds}s -c DateStyle=ISO -c TimeZone=UTC",
+                options=f"-c statement_timeout={statement_timeout_seconds}s -c DateStyle=ISO -c TimeZone=UTC"
+                f" -c default_transaction_read_only={'on' if read_only else 'off'}",
             )
         except psycopg2.Error as error:
             raise connection_failed(login, error) from None  # the library's text may repeat the DSN

@@ -1,0 +1,216 @@
+# Copyright (c) 2026, The ops.runbooks contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to the ops.runbooks collection: may change without notice.
+"""Ask a real service one question. Every probe is bounded by its own time-out and changes nothing."""
+
+from __future__ import annotations
+
+import json
+import socket
+import traceback
+from typing import TYPE_CHECKING, Any
+from urllib.error import HTTPError, URLError
+from urllib.parse import urlencode
+
+from ansible.module_utils.urls import open_url
+from ansible_collections.ops.runbooks.plugins.module_utils._errors import ConnectionFailed, MissingLibrary, OpsError
+from ansible_collections.ops.runbooks.plugins.module_utils._postgresql_adapter import Connection
+from ansible_collections.ops.runbooks.plugins.module_utils._postgresql_options import Login
+from ansible_collections.ops.runbooks.plugins.module_utils._recovery_verdict import Probe, Reading
+
+try:
+    import redis
+
+    REDIS_FAILURE: str | None = None
+except ImportError:
+    REDIS_FAILURE = traceback.format_exc()
+
+try:
+    import docker
+    import docker.errors
+
+    DOCKER_FAILURE: str | None = None
+except ImportError:
+    DOCKER_FAILURE = traceback.format_exc()
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+BODY_LIMIT = 1_000_000
+
+
+def require_libraries(probes: Iterable[Probe]) -> None:
+    """Raise MissingLibrary before the first sample if a probe needs what is not installed."""
+    kinds = {probe.kind for probe in probes}
+    if "redis" in kinds and REDIS_FAILURE is not None:
+        raise MissingLibrary("redis", REDIS_FAILURE)
+    if "container" in kinds and DOCKER_FAILURE is not None:
+        raise MissingLibrary("docker", DOCKER_FAILURE)
+
+
+def read(probe: Probe) -> Reading:
+    """Take one reading; a failure to reach the service is bad or unknown, as the probe says."""
+    return _PROBES[probe.kind](probe)
+
+
+def _unreachable(probe: Probe, error: str) -> Reading:
+    return Reading(good=False if probe.settings["unreachable_is"] == "bad" else None, error=error.rstrip("."))
+
+
+def _judge(probe: Probe, value: Any) -> Reading:
+    if probe.expectation is None:
+        raise ValueError(f"Probe {probe.name!r} has no expectation.")
+    return probe.expectation.judge(value)
+
+
+def _open(settings: dict[str, Any], url: str) -> tuple[int, str]:
+    """Return status and body, whatever the status; raises OSError if there is no answer."""
+    headers = {"Authorization": f"Bearer {settings['token']}"} if settings["token"] else {}
+    try:
+        answer = open_url(
+            url,
+            method=settings.get("method", "GET"),
+            headers=headers,
+            timeout=settings["timeout_seconds"],
+            validate_certs=settings["validate_certs"],
+            ca_path=settings["ca_path"],
+            follow_redirects="none",
+            use_proxy=False,
+        )
+        return answer.status, answer.read(BODY_LIMIT).decode("utf-8", "replace")
+    except HTTPError as error:
+        return error.code, error.read(BODY_LIMIT).decode("utf-8", "replace")
+
+
+def _http(probe: Probe) -> Reading:
+    settings = probe.settings
+    try:
+        status, body = _open(settings, settings["url"])
+    except (OSError, ValueError) as error:
+        return _unreachable(probe, f"no answer from {settings['url']}: {_cause(error)}")
+    if status not in settings["status"]:
+        return Reading(good=False, value=status)
+    if settings["body_contains"] and settings["body_contains"] not in body:
+        return Reading(good=False, value=status, error=f"the answer does not contain {settings['body_contains']!r}")
+    return Reading(good=True, value=status)
+
+
+def _tcp(probe: Probe) -> Reading:
+    settings = probe.settings
+    address = (settings["host"], settings["port"])
+    try:
+        with socket.create_connection(address, timeout=settings["timeout_seconds"]):
+            return Reading(good=True, value="open")
+    except OSError as error:
+        return _unreachable(probe, f"no connection to {address[0]}:{address[1]}: {_cause(error)}")
+
+
+def _sql(probe: Probe) -> Reading:
+    settings = probe.settings
+    try:
+        connection = Connection(
+            Login.from_params(settings),
+            statement_timeout_seconds=max(1, round(settings["timeout_seconds"])),
+            read_only=True,
+        )
+    except ConnectionFailed as error:
+        return _unreachable(probe, str(error))
+    try:
+        rows = connection.rows(settings["query"], settings["parameters"] or None)
+    except ConnectionFailed as error:
+        return _unreachable(probe, str(error))
+    except OpsError as error:
+        # 57014: the statement took too long, which is the server's fault; anything else is the query's.
+        slow = error.details.get("sqlstate") == "57014"
+        return _unreachable(probe, str(error)) if slow else Reading(good=None, error=str(error).rstrip("."))
+    finally:
+        connection.close()
+    if len(rows) != 1 or len(rows[0]) != 1:
+        return Reading(good=None, error=f"the query gives {len(rows)} rows, expected one row with one value")
+    (value,) = rows[0].values()
+    return _judge(probe, value)
+
+
+def _redis(probe: Probe) -> Reading:
+    settings = probe.settings
+    client: Any = redis.Redis(
+        host=settings["login_host"],
+        port=settings["login_port"],
+        username=settings["login_user"],
+        password=settings["login_password"],
+        ssl=settings["tls"],
+        ssl_ca_certs=settings["ca_certs"],
+        socket_timeout=settings["timeout_seconds"],
+        socket_connect_timeout=settings["timeout_seconds"],
+        decode_responses=True,
+    )
+    try:
+        answer = client.execute_command(settings["command"], *settings["arguments"])
+    except (redis.AuthenticationError, redis.exceptions.NoPermissionError) as error:
+        return Reading(good=None, error=f"Redis refused the login: {error}")
+    except redis.RedisError as error:
+        where = f"{settings['login_host']}:{settings['login_port']}"
+        return _unreachable(probe, f"no good answer from Redis {where}: {error}")
+    finally:
+        client.close()
+    if settings["field"]:
+        if not isinstance(answer, dict) or settings["field"] not in answer:
+            return Reading(good=None, error=f"the answer has no field {settings['field']}")
+        answer = answer[settings["field"]]
+    return _judge(probe, "PONG" if answer is True else answer)
+
+
+def _container(probe: Probe) -> Reading:
+    settings = probe.settings
+    labels = [
+        f"com.docker.compose.project={settings['project']}",
+        f"com.docker.compose.service={settings['service']}",
+        "com.docker.compose.oneoff=False",
+    ]
+    try:
+        client = docker.from_env(timeout=10)
+        try:
+            containers = client.api.containers(filters={"label": labels, "status": "running"})
+        finally:
+            client.close()
+    except (docker.errors.DockerException, OSError) as error:
+        return _unreachable(probe, f"the Docker engine does not answer: {_cause(error)}")
+    healthy = [c for c in containers if not any(s in c["Status"] for s in ("unhealthy", "health: starting"))]
+    return Reading(good=len(healthy) >= settings["minimum"], value=len(healthy))
+
+
+def _promql(probe: Probe) -> Reading:
+    settings = probe.settings
+    url = f"{settings['url'].rstrip('/')}/api/v1/query?{urlencode({'query': settings['query']})}"
+    try:
+        status, body = _open(settings, url)
+        answer = json.loads(body)
+    except (OSError, ValueError) as error:
+        return _unreachable(probe, f"no answer from Prometheus {settings['url']}: {_cause(error)}")
+    if status != 200 or answer.get("status") != "success":  # noqa: PLR2004 -- HTTP's own number
+        return Reading(good=None, error=f"Prometheus answered {status}: {answer.get('error', 'no message')}")
+    data = answer["data"]
+    if data["resultType"] == "scalar":
+        return _judge(probe, data["result"][1])
+    series = data["result"]
+    if not series:
+        good = {"good": True, "bad": False, "unknown": None}[settings["no_data"]]
+        return Reading(good=good, error="the query gives no data")
+    if len(series) > 1:
+        return Reading(good=None, error=f"the query gives {len(series)} series, aggregate it to one")
+    return _judge(probe, series[0]["value"][1])
+
+
+def _cause(error: BaseException) -> str:
+    reason = error.reason if isinstance(error, URLError) else error
+    return str(reason) or type(error).__name__
+
+
+_PROBES = {
+    "http": _http,
+    "tcp": _tcp,
+    "sql": _sql,
+    "redis": _redis,
+    "container": _container,
+    "promql": _promql,
+}
