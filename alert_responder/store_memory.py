@@ -61,11 +61,11 @@ class MemoryStore(Store):
         return claimed
 
     @override
-    def renew(self, owner: str, *, now: datetime, lease: timedelta) -> None:
+    def renew(self, owner: str, incidents: Sequence[int], *, now: datetime, lease: timedelta) -> None:
         self._check()
-        for kept in self._kept:
-            if kept.owner == owner:
-                kept.lease_until = now + lease
+        for number in incidents:
+            if self._kept[number - 1].owner == owner:
+                self._kept[number - 1].lease_until = now + lease
 
     @override
     def release(self, incident: int, owner: str, *, due_at: datetime | None, expected: int) -> None:

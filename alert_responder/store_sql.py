@@ -189,10 +189,12 @@ class SqlStore(Store):
             return ids
 
     @override
-    def renew(self, owner: str, *, now: datetime, lease: timedelta) -> None:
+    def renew(self, owner: str, incidents: Sequence[int], *, now: datetime, lease: timedelta) -> None:
         with self._writing() as connection:
             connection.execute(
-                _INCIDENTS.update().where(_INCIDENTS.c.owner == owner).values(lease_until=_text(now + lease))
+                _INCIDENTS.update()
+                .where(_INCIDENTS.c.owner == owner, _INCIDENTS.c.id.in_(incidents))
+                .values(lease_until=_text(now + lease))
             )
 
     @override

@@ -87,7 +87,7 @@ def test_unusable_labels_are_a_problem_on_record(labels: dict[str, str], said: s
         ),
     ],
 )
-def test_identity(one: dict[str, Any], other: dict[str, Any], same: bool) -> None:  # noqa: FBT001 -- a column
+def test_identity(one: dict[str, Any], other: dict[str, Any], same: bool) -> None:
     """Two alerts are one incident when their identity labels agree; without usable ones, their fingerprint tells."""
     identities = {route(make_alert(**dict(changes)), CATALOG).identity for changes in (one, other)}
 

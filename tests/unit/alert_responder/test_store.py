@@ -142,7 +142,7 @@ def test_a_claim_is_a_lease(store: Store) -> None:
     assert store.claim("me", now=NOON, lease=LEASE, limit=9) == [1]
     assert store.oldest_due() is None
     assert store.claim("you", now=NOON, lease=LEASE, limit=9) == []
-    store.renew("me", now=NOON + LEASE, lease=LEASE)
+    store.renew("me", [1], now=NOON + LEASE, lease=LEASE)
     assert store.claim("you", now=NOON + LEASE + SECOND, lease=LEASE, limit=9) == []
     assert store.claim("you", now=NOON + 2 * LEASE + SECOND, lease=LEASE, limit=9) == [1]
     with pytest.raises(Conflict, match="Incident 1 is not leased to me any more"):

@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the responder tells Prometheus about itself."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+
+class Metrics:
+    """One registry for one responder, so that tests can have many."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        name = "alert_responder"
+        self.alerts = Counter(
+            f"{name}_alerts", "Alerts received, by what they meant.", ["outcome"], registry=self.registry
+        )
+        self.rejected = Counter(
+            f"{name}_requests_rejected", "Requests that were not accepted.", ["code"], registry=self.registry
+        )
+        self.truncated = Counter(
+            f"{name}_alerts_truncated", "Alerts that Alertmanager cut from its webhooks.", registry=self.registry
+        )
+        self.runs = Counter(
+            f"{name}_runs",
+            "Playbook runs that ended.",
+            ["runbook", "action", "option", "result", "verdict"],
+            registry=self.registry,
+        )
+        self.run_seconds = Histogram(
+            f"{name}_run_duration_seconds",
+            "Duration of playbook runs.",
+            ["runbook", "action", "option"],
+            buckets=(1, 2, 5, 10, 20, 30, 60, 120, 300, 600),
+            registry=self.registry,
+        )
+        self.ended = Counter(
+            f"{name}_incidents_ended",
+            "Incidents that left the responder.",
+            ["runbook", "status"],
+            registry=self.registry,
+        )
+        self.open = Gauge(f"{name}_incidents_open", "Open incidents.", ["status"], registry=self.registry)
+        self.queue_age = Gauge(
+            f"{name}_queue_age_seconds", "How long the oldest due incident has been waiting.", registry=self.registry
+        )
+        self.heartbeat = Gauge(
+            f"{name}_heartbeat_timestamp_seconds", "When the worker last looked for work.", registry=self.registry
+        )
+        self.errors = Counter(f"{name}_errors", "Failures of the responder itself.", ["where"], registry=self.registry)
+
+    def text(self) -> bytes:
+        """Return the exposition."""
+        return generate_latest(self.registry)

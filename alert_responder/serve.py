@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The service: one process, one store, one worker, one web server on one or several addresses."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import logging
+import os
+import signal
+import socket
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import uvicorn
+
+from alert_responder.errors import SettingsError
+from alert_responder.metrics import Metrics
+from alert_responder.receiver import Receiver
+from alert_responder.runbooks import load_catalog
+from alert_responder.runner import AnsibleRunner
+from alert_responder.store_sql import SqlStore, sqlite_engine
+from alert_responder.web import Web
+from alert_responder.worker import Worker
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from alert_responder.settings import Settings
+
+log = logging.getLogger(__name__)
+
+
+def now() -> datetime:
+    """Return the time, in UTC."""
+    return datetime.now(UTC)
+
+
+def open_store(settings: Settings) -> SqlStore:
+    """Open (and, the first time, make) the store."""
+    settings.state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return SqlStore(sqlite_engine(settings.database), settle=timedelta(seconds=settings.policy.settle_seconds))
+
+
+def make_runner(settings: Settings) -> AnsibleRunner:
+    """Return the runner that the settings describe."""
+    return AnsibleRunner(
+        folder=settings.state / "runs",
+        project=settings.project,
+        inventory=settings.inventory,
+        collections=settings.collections,
+        pass_environment=settings.pass_environment,
+        keep_runs=settings.keep_runs,
+        keep_days=settings.keep_days,
+    )
+
+
+async def serve(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT; raises SettingsError if it cannot start."""
+    if not settings.tokens:
+        raise SettingsError("Cannot start: tokens is empty, expected at least one token that senders must show.")
+    catalog = load_catalog(settings.runbooks)
+    with _only_one(settings.state), _listening(settings.listen) as sockets:
+        store = open_store(settings)
+        metrics = Metrics()
+        worker = Worker(
+            store=store,
+            runner=make_runner(settings),
+            catalog=catalog,
+            metrics=metrics,
+            clock=now,
+            policy=settings.policy,
+            concurrency=settings.concurrency,
+            poll_seconds=settings.poll_seconds,
+            lease_seconds=settings.lease_seconds,
+            stop_seconds=settings.stop_seconds,
+        )
+        # The lock says that no other responder is alive: what is still leased was left by a dead one.
+        taken = store.take_over(now=now())
+        if taken:
+            log.warning("Incidents %s were found at work and go on.", taken, extra={"action": "start.took_over"})
+        receiver = Receiver(store, catalog, metrics, now, worker.wake)
+        web = Web(settings, receiver, store, metrics, now)
+        server = _Server(
+            uvicorn.Config(
+                web.app(), log_config=None, access_log=False, server_header=False, timeout_graceful_shutdown=5
+            )
+        )
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        log.info("Listening on %s.", ", ".join(settings.listen), extra={"action": "start"})
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(worker.serve(stop))
+                group.create_task(server.serve(sockets=sockets))
+                group.create_task(_stop_server(server, stop))
+        finally:
+            store.close()
+
+
+class _Server(uvicorn.Server):
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave the signals to `serve`, which stops the worker as well."""
+        yield
+
+
+async def _stop_server(server: uvicorn.Server, stop: asyncio.Event) -> None:
+    await stop.wait()
+    server.should_exit = True
+
+
+@contextmanager
+def _only_one(folder: Path) -> Iterator[None]:
+    """Hold the lock of the state folder: two responders on one SQLite file would each believe the other dead."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise SettingsError(
+                f"Cannot start: another responder uses the state folder {folder}. Stop it, or set another state."
+            ) from None
+        yield
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _listening(addresses: tuple[str, ...]) -> Iterator[list[socket.socket]]:
+    with contextlib.ExitStack() as stack:
+        sockets = []
+        for address in addresses:
+            host, _, port = address.rpartition(":")
+            host = host.strip("[]")
+            family = socket.AF_INET6 if ":" in host else socket.AF_INET
+            one = stack.enter_context(socket.socket(family, socket.SOCK_STREAM))
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                one.bind((host, int(port)))
+            except (OSError, OverflowError) as error:
+                raise SettingsError(
+                    f"Cannot listen on {address}: {error}. Stop what uses it, or set another listen."
+                ) from error
+            sockets.append(one)
+        yield sockets

@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The configuration: one frozen model out of one YAML file and the environment."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    SecretStr,
+    StringConstraints,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from alert_responder.errors import SettingsError, explain
+from alert_responder.incidents import Policy
+from alert_responder.processes import MARK
+from alert_responder.runbooks import load_yaml
+
+PREFIX = "ALERT_RESPONDER_"
+CONFIG = f"{PREFIX}CONFIG"
+_NOT_SETTINGS = frozenset({CONFIG, MARK})
+_SHORTEST_TOKEN = 16
+
+Address = Annotated[str, StringConstraints(pattern=r"^(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9.-]+):[0-9]{1,5}$")]
+
+
+def _state_folder() -> Path:
+    return Path(os.environ.get("XDG_STATE_HOME", Path.home() / ".local" / "state")) / "alert-responder"
+
+
+class Settings(BaseModel):
+    """Everything that can be set; each name is described in docs/responder.md."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+    project: Path = Path()
+    runbooks: Path = Path("runbooks")
+    inventory: Path | None = None
+    collections: tuple[Path, ...] = (Path("collections"),)
+    state: Path = Field(default_factory=_state_folder)
+    listen: Annotated[tuple[Address, ...], Field(min_length=1)] = ("127.0.0.1:19099",)
+    tokens: tuple[SecretStr, ...] = ()
+    most_body_bytes: PositiveInt = 4 * 1024 * 1024
+    concurrency: PositiveInt = 4
+    poll_seconds: PositiveFloat = 1.0
+    lease_seconds: PositiveFloat = 60.0
+    stop_seconds: PositiveFloat = 30.0
+    pass_environment: tuple[Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")], ...] = ()
+    keep_runs: PositiveInt = 500
+    keep_days: PositiveFloat = 30.0
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    policy: Policy = Policy()
+
+    @field_validator("tokens")
+    @classmethod
+    def _long_tokens(cls, tokens: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+        if any(len(token.get_secret_value()) < _SHORTEST_TOKEN for token in tokens):
+            raise ValueError(f"expected each token to have at least {_SHORTEST_TOKEN} characters")
+        return tokens
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_is_a_list(cls, given: Any) -> Any:
+        """Accept ``listen: address`` for ``listen: [address]``."""
+        if not isinstance(given, Mapping):
+            raise ValueError("expected a mapping of settings")  # noqa: TRY004 -- pydantic reports only ValueError
+        return {key: [value] if key in _LISTS and isinstance(value, str) else value for key, value in given.items()}
+
+    @property
+    def database(self) -> Path:
+        """Return the file of the store."""
+        return self.state / "incidents.sqlite3"
+
+
+_LISTS = frozenset({"collections", "listen", "tokens", "pass_environment"})
+_PATHS = ("project", "runbooks", "inventory", "collections", "state")
+
+
+def load_settings(file: Path | None, environment: Mapping[str, str]) -> Settings:
+    """Build the settings; the environment wins over the file.
+
+    A relative path in the file starts at the file's folder; ``runbooks``, ``inventory`` and ``collections`` start at
+    the project. Raises SettingsError naming the setting, its value and what was expected.
+    """
+    given, where = _read(file) if file is not None else ({}, Path.cwd())
+    source = f"{file} or the environment" if file is not None else "the environment"
+    try:
+        settings = Settings.model_validate({**given, **_from_environment(environment)})
+    except ValidationError as error:
+        raise SettingsError(f"Cannot start with the settings in {source}: {'; '.join(explain(error))}.") from error
+    project = (where / settings.project).resolve()
+    return settings.model_copy(
+        update={
+            "project": project,
+            "runbooks": project / settings.runbooks,
+            "inventory": project / settings.inventory if settings.inventory is not None else None,
+            "collections": tuple(project / path for path in settings.collections),
+            "state": (where / settings.state.expanduser()).resolve(),
+        }
+    )
+
+
+def _read(file: Path) -> tuple[dict[str, Any], Path]:
+    try:
+        given = load_yaml(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise SettingsError(f"Cannot read the settings in {file}: {error}.") from error
+    if given is None:
+        given = {}
+    if not isinstance(given, dict):
+        raise SettingsError(f"Cannot use the settings in {file}: expected a mapping of settings.")
+    return given, file.resolve().parent
+
+
+def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for variable, text in environment.items():
+        if not variable.startswith(PREFIX) or variable in _NOT_SETTINGS:
+            continue
+        name = variable.removeprefix(PREFIX).lower()
+        if name in _LISTS:
+            values[name] = [item.strip() for item in text.split(",") if item.strip()]
+        elif name == "policy":
+            try:
+                values[name] = load_yaml(text)
+            except yaml.YAMLError as error:
+                raise SettingsError(f"Cannot use {variable}: expected a YAML mapping: {error}.") from error
+        else:
+            values[name] = text
+    return values

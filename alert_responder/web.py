@@ -1,0 +1,197 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The HTTP side: webhooks in, the record and the health out. Every error has one shape."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import hmac
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from alert_responder.alerts import parse_webhook
+from alert_responder.errors import BadPayload, StoreUnavailable, UnknownIncident
+from alert_responder.incidents import EVENT, Event, Status
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
+    from alert_responder.metrics import Metrics
+    from alert_responder.receiver import Receiver
+    from alert_responder.settings import Settings
+    from alert_responder.store import Store, Summary
+
+log = logging.getLogger(__name__)
+
+_BODY_SECONDS = 10.0
+_MOST_LISTED = 1000
+_LARGEST_NUMBER = 2**63 - 1
+# A worker that has not looked for work for this many polls is not ready.
+_LATE_POLLS = 30
+
+
+@dataclass
+class Web:
+    """The handlers, with what they need."""
+
+    settings: Settings
+    receiver: Receiver
+    store: Store
+    metrics: Metrics
+    clock: Callable[[], datetime]
+
+    def app(self) -> Starlette:
+        """Assemble the application."""
+        return Starlette(
+            routes=[
+                Route("/", self.receive, methods=["POST"]),
+                Route("/api/v1/alerts", self.receive, methods=["POST"]),
+                Route("/api/v1/incidents", self.incidents),
+                Route("/api/v1/incidents/{number:int}", self.incident),
+                Route("/healthz", self.health),
+                Route("/readyz", self.ready),
+                Route("/metrics", self.exposition),
+            ],
+            exception_handlers={
+                HTTPException: self.refuse,
+                BadPayload: self.refuse,
+                StoreUnavailable: self.refuse,
+                UnknownIncident: self.refuse,
+                Exception: self.refuse,
+            },
+        )
+
+    async def receive(self, request: Request) -> Response:
+        """Answer once every alert of the webhook is on disk."""
+        self._authenticate(request)
+        webhook = parse_webhook(await self._body(request))
+        receipts = await self.receiver.receive(webhook)
+        outcomes = [{"incident": receipt.incident, "outcome": receipt.outcome} for receipt in receipts]
+        return JSONResponse({"alerts": outcomes})
+
+    async def incidents(self, request: Request) -> Response:
+        """List the newest incidents."""
+        self._authenticate(request)
+        status = request.query_params.get("status")
+        known = [one.value for one in Status]
+        if status is not None and status not in known:
+            raise HTTPException(400, f"status is {status[:40]!r}, expected one of {', '.join(known)}.")
+        limit = request.query_params.get("limit", "100")
+        if not (limit.isascii() and limit.isdigit() and len(limit) <= 4 and 1 <= int(limit) <= _MOST_LISTED):  # noqa: PLR2004 -- digits of _MOST_LISTED
+            raise HTTPException(400, f"limit is {limit[:40]!r}, expected a number from 1 to {_MOST_LISTED}.")
+        lines = await asyncio.to_thread(
+            self.store.summaries, status=Status(status) if status else None, limit=int(limit)
+        )
+        return JSONResponse({"incidents": [summary_document(line) for line in lines]})
+
+    async def incident(self, request: Request) -> Response:
+        """Show one incident with every event."""
+        self._authenticate(request)
+        number = request.path_params["number"]
+        if number > _LARGEST_NUMBER:
+            raise UnknownIncident("There is no incident with so large a number.")
+        events = await asyncio.to_thread(self.store.events, number)
+        return JSONResponse({"id": number, "events": [event_document(event) for event in events]})
+
+    async def health(self, _request: Request) -> Response:
+        """Say that the process lives."""
+        return JSONResponse({"status": "alive"})
+
+    async def ready(self, _request: Request) -> Response:
+        """Say whether the store answers and the worker looks for work."""
+        await asyncio.to_thread(self.store.counts)
+        seen = self.metrics.registry.get_sample_value("alert_responder_heartbeat_timestamp_seconds") or 0.0
+        age = self.clock().timestamp() - seen
+        if age > _LATE_POLLS * self.settings.poll_seconds:
+            raise HTTPException(503, f"The worker has not looked for work for {age:.0f} s.")
+        return JSONResponse({"status": "ready"})
+
+    async def exposition(self, _request: Request) -> Response:
+        """Show the metrics."""
+        return Response(self.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    async def refuse(self, _request: Request, error: Exception) -> Response:
+        """Turn an error into an answer; our own fault is a 5xx, so that the sender tries again."""
+        headers: dict[str, str] = {}
+        match error:
+            case HTTPException():
+                status, message, headers = error.status_code, error.detail, dict(error.headers or {})
+            case BadPayload():
+                status, message = 400, str(error)
+            case UnknownIncident():
+                status, message = 404, str(error)
+            case StoreUnavailable():
+                status, message = 503, "The store is not available; nothing was recorded. Try again."
+                self.metrics.errors.labels("store").inc()
+                log.error("%s", error, extra={"action": "store.unavailable"})
+            case _:
+                status, message = 500, "The responder made a mistake; its log says more."
+                self.metrics.errors.labels("web").inc()
+        self.metrics.rejected.labels(str(status)).inc()
+        log.warning("Request refused with %d: %r", status, message[:500], extra={"action": "request.refused"})
+        return JSONResponse({"error": {"status": status, "message": message}}, status, headers)
+
+    def _authenticate(self, request: Request) -> None:
+        scheme, _, given = request.headers.get("authorization", "").partition(" ")
+        if scheme.lower() == "basic":
+            # Senders that know only basic authentication put the token into the password.
+            try:
+                given = base64.b64decode(given, validate=True).decode().partition(":")[2]
+            except (binascii.Error, UnicodeDecodeError):
+                given = ""
+        elif scheme.lower() != "bearer":
+            given = ""
+        # Every token is compared, so that the time tells nothing about which one was close.
+        matches = [
+            hmac.compare_digest(token.get_secret_value().encode(), given.encode()) for token in self.settings.tokens
+        ]
+        if not any(matches):
+            raise HTTPException(
+                401, "A valid token is needed: Authorization: Bearer TOKEN.", {"WWW-Authenticate": "Bearer"}
+            )
+
+    async def _body(self, request: Request) -> bytes:
+        limit = self.settings.most_body_bytes
+        body = bytearray()
+        try:
+            async with asyncio.timeout(_BODY_SECONDS):
+                async for part in request.stream():
+                    body += part
+                    if len(body) > limit:
+                        raise HTTPException(413, f"The body is larger than {limit} bytes.", {"Connection": "close"})
+        except TimeoutError:
+            raise HTTPException(408, f"The body did not arrive within {_BODY_SECONDS:.0f} s.") from None
+        except ClientDisconnect:
+            raise HTTPException(400, "The sender went away.") from None
+        return bytes(body)
+
+
+def summary_document(line: Summary) -> dict[str, Any]:
+    """Return one incident of the list as JSON."""
+    return {
+        "id": line.id,
+        "alert": line.alert,
+        "service": line.service,
+        "runbook": line.runbook,
+        "status": line.status.value,
+        "open": line.open,
+        "reason": line.reason,
+        "opened_at": line.opened_at.isoformat(),
+        "updated_at": line.updated_at.isoformat(),
+        "due_at": line.due_at.isoformat() if line.due_at else None,
+    }
+
+
+def event_document(event: Event) -> dict[str, Any]:
+    """Return one event as JSON."""
+    document: dict[str, Any] = EVENT.dump_python(event, mode="json", by_alias=True)
+    return document

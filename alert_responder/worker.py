@@ -1,0 +1,290 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Take incidents that are due, do what `decide` says, and put every step on record before and after it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import uuid
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from alert_responder.alerts import run_variables
+from alert_responder.documents import Evidence, Outcome, read_document
+from alert_responder.errors import CatalogError, Conflict, ResponderError, StoreUnavailable
+from alert_responder.incidents import (
+    Close,
+    Closed,
+    Escalate,
+    Escalated,
+    Event,
+    Finished,
+    Policy,
+    Run,
+    Started,
+    State,
+    Wait,
+    decide,
+    fold,
+)
+from alert_responder.routing import declared_labels
+from alert_responder.runner import Report, Request, Runner
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from alert_responder.metrics import Metrics
+    from alert_responder.runbooks import Catalog, Play, Runbook
+    from alert_responder.store import Store
+
+log = logging.getLogger(__name__)
+
+_CLEAN_UP_SECONDS = 3600.0
+
+
+@dataclass
+class Worker:
+    """Works on several incidents at once; the store sees to it that they are of different services."""
+
+    store: Store
+    runner: Runner
+    catalog: Catalog
+    metrics: Metrics
+    clock: Callable[[], datetime]
+    policy: Policy = field(default_factory=Policy)
+    owner: str = field(default_factory=lambda: uuid.uuid4().hex)
+    concurrency: int = 4
+    poll_seconds: float = 1.0
+    lease_seconds: float = 60.0
+    stop_seconds: float = 30.0
+    _at_work: dict[int, asyncio.Task[None]] = field(default_factory=dict)
+    _news: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def wake(self) -> None:
+        """Look for work now instead of at the next poll."""
+        self._news.set()
+
+    async def serve(self, stop: asyncio.Event) -> None:
+        """Work until told to stop; then give running steps some time to end, and end what does not."""
+        cleaning = asyncio.create_task(self._clean_up_regularly())
+        renewing = asyncio.create_task(self._renew_regularly())
+        try:
+            while not stop.is_set():
+                await self.look_for_work()
+                await self._pause(stop)
+        finally:
+            cleaning.cancel()
+            if self._at_work:
+                await asyncio.wait(self._at_work.values(), timeout=self.stop_seconds)
+            for task in self._at_work.values():
+                task.cancel()
+            renewing.cancel()
+            await asyncio.gather(*self._at_work.values(), cleaning, renewing, return_exceptions=True)
+
+    async def look_for_work(self) -> None:
+        """Claim what is due and begin to work on it."""
+        self._news.clear()
+        try:
+            await self._observe()
+            free = self.concurrency - len(self._at_work)
+            if free > 0:
+                lease = timedelta(seconds=self.lease_seconds)
+                claimed = await asyncio.to_thread(
+                    self.store.claim, self.owner, now=self.clock(), lease=lease, limit=free
+                )
+                # A lease that ended while the store was away is only taken again; the work goes on.
+                for incident in set(claimed) - self._at_work.keys():
+                    self._at_work[incident] = asyncio.create_task(self._attend(incident))
+        except StoreUnavailable as error:
+            self.metrics.errors.labels("store").inc()
+            log.error("%s The next attempt follows.", error, extra={"action": "store.unavailable"})  # noqa: TRY400
+
+    async def idle(self) -> None:
+        """Wait until nothing is being worked on."""
+        while self._at_work:
+            await asyncio.gather(*self._at_work.values(), return_exceptions=True)
+
+    async def _attend(self, incident: int) -> None:
+        try:
+            await self.work(incident)
+        except Conflict as error:
+            log.warning("Incident %d is left alone: %s", incident, error, extra=_about("incident.lost", incident))
+        except StoreUnavailable as error:
+            self.metrics.errors.labels("store").inc()
+            # The lease ends by itself; what a finished run has left in its folder is read then.
+            log.error("Incident %d has to wait: %s", incident, error, extra=_about("store.unavailable", incident))  # noqa: TRY400
+        except Exception:
+            self.metrics.errors.labels("worker").inc()
+            log.exception("Incident %d could not be worked on.", incident, extra=_about("worker.error", incident))
+        finally:
+            del self._at_work[incident]
+            self.wake()
+
+    async def work(self, incident: int) -> None:
+        """Go on with one leased incident until it has to wait or is over."""
+        state = await self._load(incident)
+        if state.running is not None:
+            state = await self._reconcile(incident, state, state.running)
+        while True:
+            runbook = self._runbook(state)
+            step = decide(state, runbook, self.clock(), self.policy)
+            if isinstance(step, Wait):
+                await asyncio.to_thread(
+                    self.store.release, incident, self.owner, due_at=step.until, expected=state.sequence
+                )
+                return
+            try:
+                if isinstance(step, Run):
+                    assert runbook is not None
+                    state = await self._run(incident, state, runbook, step)
+                else:
+                    state = await self._append(incident, self._last_word(step), expected=state.sequence)
+                    self.metrics.ended.labels(state.runbook or "", state.status.value).inc()
+                    log.info(
+                        "Incident %d: %s. %s",
+                        incident,
+                        state.status.value,
+                        step.reason,
+                        extra=_about("incident.ended", incident),
+                    )
+            except Conflict:
+                # Something happened since the decision. If only an alert: decide again; if the lease is lost: stop.
+                before, state = state, await self._load(incident)
+                if state.sequence == before.sequence:
+                    raise
+
+    async def _run(self, incident: int, state: State, runbook: Runbook, step: Run) -> State:
+        run = f"{incident}-{state.sequence + 1}-{uuid.uuid4().hex[:8]}"
+        play = _play(runbook, step)
+        labels = declared_labels(state.alert, runbook)
+        request = Request(
+            run=run,
+            playbook=play.playbook,
+            timeout_seconds=play.timeout_seconds,
+            variables=run_variables(state.alert, labels, run=run, incident=incident),
+        )
+        started = Started(
+            at=self.clock(),
+            run=run,
+            action=step.action,
+            option=step.option,
+            idempotent=step.idempotent,
+            reason=step.reason,
+            considered=step.considered,
+        )
+        await self._append(incident, started, expected=state.sequence)
+        log.info(
+            "Incident %d: %s %s (%s)",
+            incident,
+            step.action,
+            step.option,
+            step.reason,
+            extra=_about("run.started", incident),
+        )
+        report = await self.runner.run(request)
+        return await self._finish(incident, state.runbook or "", started, report)
+
+    async def _reconcile(self, incident: int, state: State, running: Started) -> State:
+        """Find out how a step ended that another owner had begun."""
+        report = await asyncio.to_thread(self.runner.recover, running.run)
+        log.warning(
+            "Incident %d: run %s was found unfinished: %s",
+            incident,
+            running.run,
+            report.result,
+            extra=_about("run.recovered", incident),
+        )
+        return await self._finish(incident, state.runbook or "", running, report)
+
+    async def _finish(self, incident: int, runbook: str, started: Started, report: Report) -> State:
+        finished = read_report(report, started, runbook=runbook, at=self.clock())
+        verdict = finished.outcome.verdict if finished.outcome else ""
+        self.metrics.runs.labels(runbook, started.action, started.option, finished.result, verdict).inc()
+        self.metrics.run_seconds.labels(runbook, started.action, started.option).observe(finished.seconds)
+        return await self._append(incident, finished)
+
+    async def _append(self, incident: int, event: Event, *, expected: int | None = None) -> State:
+        return await asyncio.to_thread(self.store.append, incident, [event], owner=self.owner, expected=expected)
+
+    async def _load(self, incident: int) -> State:
+        return fold(await asyncio.to_thread(self.store.events, incident))
+
+    def _runbook(self, state: State) -> Runbook | None:
+        try:
+            return self.catalog.get(state.runbook or "")
+        except CatalogError:
+            return None
+
+    def _last_word(self, step: Escalate | Close) -> Event:
+        if isinstance(step, Escalate):
+            return Escalated(at=self.clock(), reason=step.reason, next_step=step.next_step, considered=step.considered)
+        return Closed(at=self.clock(), status=step.status, reason=step.reason)
+
+    async def _observe(self) -> None:
+        counts, oldest = await asyncio.to_thread(lambda: (self.store.counts(), self.store.oldest_due()))
+        now = self.clock()
+        for status in ("open", "unmatched", "escalated"):
+            self.metrics.open.labels(status).set(counts.get(status, 0))
+        self.metrics.queue_age.set(max(0.0, (now - oldest).total_seconds()) if oldest else 0.0)
+        self.metrics.heartbeat.set(now.timestamp())
+
+    async def _pause(self, stop: asyncio.Event) -> None:
+        waits = [asyncio.create_task(event.wait()) for event in (stop, self._news)]
+        await asyncio.wait(waits, timeout=self.poll_seconds, return_when=asyncio.FIRST_COMPLETED)
+        for wait in waits:
+            wait.cancel()
+
+    async def _renew_regularly(self) -> None:
+        while True:
+            await asyncio.sleep(self.lease_seconds / 3)
+            try:
+                await asyncio.to_thread(
+                    self.store.renew,
+                    self.owner,
+                    list(self._at_work),
+                    now=self.clock(),
+                    lease=timedelta(seconds=self.lease_seconds),
+                )
+            except ResponderError as error:
+                log.error("Leases were not renewed: %s", error, extra={"action": "store.unavailable"})  # noqa: TRY400
+
+    async def _clean_up_regularly(self) -> None:
+        while True:
+            try:
+                await asyncio.to_thread(self.runner.clean_up)
+            except OSError as error:
+                log.warning("Old runs were not removed: %s", error, extra={"action": "runs.not_removed"})
+            await asyncio.sleep(_CLEAN_UP_SECONDS)
+
+
+def read_report(report: Report, started: Started, *, runbook: str, at: datetime) -> Finished:
+    """Turn what a run published into an event; a run that did not publish its document has failed to launch."""
+    fields: dict[str, Any] = {
+        "at": at,
+        "run": started.run,
+        "result": report.result,
+        "began": report.began,
+        "reason": report.reason,
+        "seconds": report.seconds,
+    }
+    if report.result == "done":
+        try:
+            if started.action == "diagnose":
+                fields["evidence"] = read_document(report.published, Evidence, runbook=runbook)
+            else:
+                fields["outcome"] = read_document(report.published, Outcome, runbook=runbook)
+        except ValueError as error:
+            reason = f"{error}; {report.reason}" if report.reason else str(error)
+            fields.update(result="failed_launch", reason=reason)
+    return Finished(**fields)
+
+
+def _play(runbook: Runbook, step: Run) -> Play:
+    if step.action == "option":
+        return runbook.option(step.option)
+    return runbook.diagnose if step.action == "diagnose" else runbook.verify
+
+
+def _about(action: str, incident: int) -> dict[str, object]:
+    return {"action": action, "incident": incident}
