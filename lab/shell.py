@@ -95,9 +95,9 @@ class Board:
         self.console = console or Console(stderr=True, highlight=False)
         self._progress = Progress(
             SpinnerColumn(finished_text="[green]✓[/]"),
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             TimeElapsedColumn(),
-            TextColumn("[dim]{task.fields[detail]}[/]"),
+            TextColumn("{task.fields[detail]}", style="dim", markup=False),
             console=self.console,
         )
 
@@ -121,9 +121,9 @@ class Board:
         task = self._progress.add_task(title, total=1, detail="")
         room = max(20, self.console.width - len(title) - 20)
         try:
-            yield lambda detail: self._progress.update(task, detail=detail.replace("[", "\\[")[:room])
+            yield lambda detail: self._progress.update(task, detail=detail[:room])
         except BaseException:
-            self._progress.update(task, detail="[red]failed[/]")
+            self._progress.update(task, detail="failed")
             self._progress.stop_task(task)
             raise
         self._progress.update(task, completed=1, detail="")
