@@ -37,7 +37,7 @@ def build_outcome(
     if "verdict" in checked:
         verdict, reason = checked["verdict"], checked.get("reason", "")
     elif check_mode or (status == "refused" and not changed):
-        verdict, reason = "unchecked", ""
+        verdict, reason = "unchecked", "Nothing was changed, so recovery was not checked."
     else:
         verdict, reason = "unknown", "The check for recovery did not run."
     if stopped is not None:
