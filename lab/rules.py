@@ -67,16 +67,17 @@ def derive_rules(production: Document) -> Document:
 
 
 def derive_alertmanager(production: Document, responder: str) -> Document:
-    """Return the lab's Alertmanager configuration: every receiver is the responder at ``responder``.
+    """Return the lab's Alertmanager configuration: it reports to the responder at ``responder``, within seconds.
 
-    The dead man's switch keeps a path of its own, because a heartbeat is no incident.
+    The lab has no machine outside to notice that it fell silent, so the heartbeat ends at Alertmanager.
     """
     derived = deepcopy(production)
     for receiver in derived["receivers"]:
-        path = "watchdog" if receiver["name"] == "dead-mans-switch" else "alerts"
+        if receiver["name"] == "dead-mans-switch":
+            del receiver["webhook_configs"]
+            continue
         for webhook in receiver["webhook_configs"]:
-            webhook["url"] = f"{responder}/api/v1/{path}"
-            webhook["http_config"] = {"authorization": {"credentials_file": "/run/secrets/responder_token"}}
+            webhook["url"] = f"{responder}/api/v1/alerts"
     for route in [derived["route"], *derived["route"].get("routes", [])]:
         route.update({key: value for key, value in ALERTMANAGER_TIMES.items() if key in route})
     return derived
