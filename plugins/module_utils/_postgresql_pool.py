@@ -84,6 +84,7 @@ def reset_spec() -> ArgumentSpec:
         options={
             "states": {"type": "list", "elements": "str", "choices": STATES, "default": idle_states},
             "minimum_idle_seconds": {"type": "float"},
+            "minimum_idle_in_transaction_seconds": {"type": "float"},
             "minimum_transaction_seconds": {"type": "float"},
             "minimum_statement_seconds": {"type": "float"},
             "applications": dict(names),

@@ -97,6 +97,7 @@ class Criteria:
 
     states: tuple[str, ...]
     minimum_idle_seconds: float | None = None
+    minimum_idle_in_transaction_seconds: float | None = None
     minimum_transaction_seconds: float | None = None
     minimum_statement_seconds: float | None = None
     applications: tuple[str, ...] = ()
@@ -115,6 +116,11 @@ class Criteria:
         criteria = cls(
             states=tuple(params["states"]),
             minimum_idle_seconds=params["minimum_idle_seconds"],
+            minimum_idle_in_transaction_seconds=(
+                params["minimum_idle_seconds"]
+                if params["minimum_idle_in_transaction_seconds"] is None
+                else params["minimum_idle_in_transaction_seconds"]
+            ),
             minimum_transaction_seconds=params["minimum_transaction_seconds"],
             minimum_statement_seconds=params["minimum_statement_seconds"],
             applications=tuple(params["applications"]),
@@ -127,7 +133,12 @@ class Criteria:
             allow_superusers=params["allow_superusers"],
             keep_per_application=params["keep_per_application"],
         )
-        ages = (criteria.minimum_idle_seconds, criteria.minimum_transaction_seconds, criteria.minimum_statement_seconds)
+        ages = (
+            criteria.minimum_idle_seconds,
+            criteria.minimum_idle_in_transaction_seconds,
+            criteria.minimum_transaction_seconds,
+            criteria.minimum_statement_seconds,
+        )
         if any(age is not None and age < 0 for age in ages) or criteria.keep_per_application < 0:
             raise ValueError("Ages and keep_per_application must not be negative.")
         named = criteria.applications or criteria.users or criteria.databases or criteria.clients
@@ -156,7 +167,8 @@ class Criteria:
         """Tell whether every criterion that is given holds."""
         return (
             session.state in self.states
-            and (session.state == ACTIVE or _at_least(session.state_seconds, self.minimum_idle_seconds))
+            and (session.state != IDLE or _at_least(session.state_seconds, self.minimum_idle_seconds))
+            and (session.usable or _at_least(session.state_seconds, self.minimum_idle_in_transaction_seconds))
             and _at_least(session.transaction_seconds, self.minimum_transaction_seconds)
             and (session.state != ACTIVE or _at_least(session.statement_seconds, self.minimum_statement_seconds))
             and _named(session.application, self.applications)

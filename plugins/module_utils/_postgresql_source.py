@@ -69,8 +69,10 @@ SELECT s.pid, {function}(s.pid) AS sent
 FROM meant m JOIN pg_stat_activity s ON s.pid = m.pid AND s.backend_start = m.backend_start
 WHERE s.backend_type = 'client backend' AND s.pid <> pg_backend_pid()
   AND s.state = ANY (%(states)s::text[])
-  AND (s.state = 'active' OR %(idle)s::float IS NULL
+  AND (s.state <> 'idle' OR %(idle)s::float IS NULL
        OR clock_timestamp() - s.state_change >= make_interval(secs => %(idle)s::float))
+  AND (s.state NOT LIKE 'idle in transaction%%' OR %(in_transaction)s::float IS NULL
+       OR clock_timestamp() - s.state_change >= make_interval(secs => %(in_transaction)s::float))
   AND (%(transaction)s::float IS NULL
        OR clock_timestamp() - s.xact_start >= make_interval(secs => %(transaction)s::float))
   AND (s.state <> 'active' OR %(statement)s::float IS NULL
@@ -135,6 +137,7 @@ class PostgresqlSessions(SessionSource):
                 **_identities(sessions),
                 "states": [names[state] for state in criteria.states],
                 "idle": criteria.minimum_idle_seconds,
+                "in_transaction": criteria.minimum_idle_in_transaction_seconds,
                 "transaction": criteria.minimum_transaction_seconds,
                 "statement": criteria.minimum_statement_seconds,
                 "blockers_only": criteria.blockers_only,

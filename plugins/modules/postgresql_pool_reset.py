@@ -38,7 +38,13 @@ options:
     choices: [active, idle, idle_in_transaction, idle_in_transaction_aborted]
     default: [idle, idle_in_transaction, idle_in_transaction_aborted]
   minimum_idle_seconds:
-    description: Shortest time since the session last changed its state. Does not apply to active sessions.
+    description: Shortest time that an idle session has been idle.
+    type: float
+  minimum_idle_in_transaction_seconds:
+    description:
+      - Shortest time that a session has idled in a transaction, aborted or not.
+      - Such a session is a leak much sooner than an idle one, which may be a pool in reserve. The default is
+        O(minimum_idle_seconds).
     type: float
   minimum_transaction_seconds:
     description: Shortest age of the open transaction.
@@ -126,7 +132,7 @@ EXAMPLES = r"""
     login_user: runbooks
     login_password: "{{ postgres_password }}"
     states: [idle_in_transaction, idle_in_transaction_aborted]
-    minimum_idle_seconds: 300
+    minimum_idle_in_transaction_seconds: 60
 
 - name: Say what would be ended
   ops.runbooks.postgresql_pool_reset:
