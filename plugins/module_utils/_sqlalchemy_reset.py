@@ -100,7 +100,14 @@ def reset_spec() -> ArgumentSpec:
     )
 
 
-def reset_pools(request: ResetRequest, replicas: Sequence[Replica], api: PoolApi, *, dry_run: bool) -> dict[str, Any]:
+def reset_pools(
+    request: ResetRequest,
+    replicas: Sequence[Replica],
+    api: PoolApi,
+    *,
+    warn: Callable[[str], None],
+    dry_run: bool,
+) -> dict[str, Any]:
     """Read every replica, decide, and reset those that have connections open, all at once.
 
     A replica that does not answer does not keep the others from being reset (their pools are as full as its own), but
@@ -116,41 +123,38 @@ def reset_pools(request: ResetRequest, replicas: Sequence[Replica], api: PoolApi
         raise ConnectionFailed(
             f"Cannot read the pools of any of {len(read)} replicas: {_name_errors(read)}.", replicas=_list(read)
         )
-    warnings = _check(request, read, answered)
-    if warnings and request.precondition_reaction == "skip":
-        before = pools.total(answered, request.engines)
-        return {
-            **_result(request, before, before, read, changed=False),
-            "actions": [f"Left every replica alone: {reason}" for reason in warnings],
-        }
-    plan = pools.make_plan(answered, request.engines)
-    orders = _make_orders(request, read, answered)
-    if dry_run:
-        done = read
-        verb = "Would reset"
+    pools.require_distinct(answered)
+    reason = _find_reason_against(request, read, answered)
+    if reason and request.precondition_reaction == "fail":
+        raise PreconditionFailed(f"Cannot reset the pools, on request: {reason}", replicas=_list(read))
+    if reason and request.precondition_reaction == "skip":
+        plan = pools.Plan([], [f"Left every replica alone: {reason}"])
     else:
-        acted = {
-            answer.replica.url: answer for answer in in_parallel(partial(_reset, api=api, orders=orders), plan.reset)
-        }
-        done = [acted.get(answer.replica.url, answer) for answer in read]
-        verb = "Reset"
+        plan = pools.make_plan(answered, request.engines)
+        if reason:
+            warn(f"Reset all the same: {reason}")
+    orders = _make_orders(request, read, answered) if plan.reset else {}
+    done = read
+    if not dry_run:
+        acted = in_parallel(partial(_reset, api=api, orders=orders), plan.reset)
+        by_url = {answer.replica.url: answer for answer in acted}
+        done = [by_url.get(answer.replica.url, answer) for answer in read]
     failed = [answer for answer in done if answer.error is not None]
-    reset = [answer for answer in plan.reset if answer.replica.url not in {f.replica.url for f in failed}]
+    missed = {answer.replica.url for answer in failed}
+    reset = [answer for answer in plan.reset if answer.replica.url not in missed]
+    verb = "Would reset" if dry_run else "Reset"
     result = {
-        **_result(
-            request,
-            pools.total(answered, request.engines),
-            pools.total([answer for answer in done if answer.error is None], request.engines),
-            done,
-            changed=bool(reset),
-        ),
+        "changed": bool(reset),
+        "mode": request.mode,
         "actions": [*(_describe(verb, answer, request) for answer in reset), *plan.left_alone],
-        "warnings": warnings,
+        "before": pools.total(answered, request.engines),
+        "after": pools.total([answer for answer in done if answer.error is None], request.engines),
+        "replicas": _list(done),
     }
     if failed:
         raise ActionFailed(
             f"Cannot reset the pools of {len(failed)} of {len(read)} replicas: {_name_errors(failed)}. "
-            f"{len(reset)} {'would be' if dry_run else 'were'} reset. Repair or restart the ones named and run again.",
+            f"{verb} the others: {len(reset)}. Repair or restart those named and run this again.",
             **result,
         )
     return result
@@ -180,22 +184,17 @@ def _reset(before: Answer, *, api: PoolApi, orders: Mapping[str, Mapping[str, ob
     return after
 
 
-def _check(request: ResetRequest, read: Sequence[Answer], answered: Sequence[Answer]) -> list[str]:
-    """Return why nothing should be reset, as far as the caller lets that pass."""
-    pools.require_distinct(answered)
-    reasons = []
+def _find_reason_against(request: ResetRequest, read: Sequence[Answer], answered: Sequence[Answer]) -> str | None:
+    """Return the precondition that does not hold."""
     if request.expected_replicas is not None and len(read) != request.expected_replicas:
-        reasons.append(f"{len(read)} replicas were found and {request.expected_replicas} expected.")
+        return f"{len(read)} replicas were found and {request.expected_replicas} expected."
     if request.only_above is not None:
         share = pools.fullest(answered, request.engines)
         if share is None:
-            reasons.append("no pool has a limit, so none can be full.")
-        elif share < request.only_above:
-            reasons.append(f"the fullest pool is {share:.0%} in use, below {request.only_above:.0%}.")
-    if reasons and request.precondition_reaction == "fail":
-        before = pools.total(answered, request.engines)
-        raise PreconditionFailed(f"Cannot reset the pools: {' '.join(reasons)}", before=before, replicas=_list(read))
-    return reasons
+            return "No pool has a limit, so none can be full."
+        if share < request.only_above:
+            return f"The fullest pool is {share:.0%} in use, below {request.only_above:.0%}."
+    return None
 
 
 def _make_orders(
@@ -238,20 +237,3 @@ def _list(answers: Sequence[Answer]) -> list[dict[str, Any]]:
         }
         for answer in answers
     ]
-
-
-def _result(
-    request: ResetRequest,
-    before: Mapping[str, int],
-    after: Mapping[str, int],
-    answers: Sequence[Answer],
-    *,
-    changed: bool,
-) -> dict[str, Any]:
-    return {
-        "changed": changed,
-        "mode": request.mode,
-        "before": dict(before),
-        "after": dict(after),
-        "replicas": _list(answers),
-    }

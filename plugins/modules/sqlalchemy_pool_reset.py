@@ -218,7 +218,7 @@ def work(module: AnsibleModule) -> dict[str, Any]:
         validate_certs=params["validate_certs"],
         ca_path=params["ca_path"],
     )
-    return reset_pools(request, open_finder(params).find(), api, dry_run=module.check_mode)
+    return reset_pools(request, open_finder(params).find(), api, warn=module.warn, dry_run=module.check_mode)
 
 
 def main() -> None:
