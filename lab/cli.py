@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Annotated
 
@@ -10,7 +11,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from lab import compose
+from lab import compose, responder
+from lab.demo import demo
 from lab.engine import ensure_engine, require_engine
 from lab.faults import FAULTS
 from lab.images import ensure_images
@@ -38,11 +40,27 @@ def up() -> None:
     console.print(f"  {'passwords':13} {SECRETS_FILE.relative_to(ROOT)}", markup=False)
 
 
+@app.command("demo")
+def run_demo() -> None:
+    """Start everything, break the database, and show it heal."""
+    demo()
+
+
+@app.command()
+def serve() -> None:
+    """Run the responder beside the stack, in the foreground."""
+    if responder.answers():
+        raise LabError(f"A responder answers on {responder.address()} already. `make down` stops it with the lab.")
+    os.chdir(ROOT)
+    os.execve(sys.executable, responder.command("serve"), responder.variables())  # noqa: S606 - our own program
+
+
 @app.command()
 def down() -> None:
-    """Remove the stack's containers, networks and volumes, and nothing else."""
+    """Stop the responder; remove the stack's containers, networks and volumes, and nothing else."""
     require_engine()
     with Board() as board, board.step("Remove the lab"):
+        responder.stop()
         compose.down()
 
 
