@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import urllib.error
 import urllib.request
 from dataclasses import dataclass
@@ -43,7 +44,8 @@ def compose(*arguments: str) -> list[str]:
 
 def environment() -> dict[str, str]:
     """Return the environment for Compose: the lab's settings, whatever this shell has under the same names."""
-    return os.environ | complete(read_settings(), os.environ)
+    known = read_settings()
+    return os.environ | known | complete(known, os.environ)
 
 
 def up(board: Board) -> None:
@@ -58,7 +60,7 @@ def up(board: Board) -> None:
             down()
     settings = complete(known, os.environ)
     check_ports(settings, _published())
-    write_settings(settings | {"LAB_RESPONDER_HOST": responder_host()})
+    write_settings(known | settings)
     changed = write_configuration(settings)
     with board.step("Start the services and wait until they are healthy") as report:
         wait = ["--wait", "--wait-timeout", str(HEALTHY_WITHIN_SECONDS)]
@@ -78,6 +80,7 @@ def up(board: Board) -> None:
             ) from error
     for service in changed:
         _post(f"http://127.0.0.1:{settings[port_variable(service)]}/-/reload")
+    write_settings(known | settings | {"LAB_RESPONDER_HOST": responder_host()})
 
 
 def down() -> None:
@@ -161,12 +164,20 @@ def addresses() -> dict[str, str]:
 
 
 def responder_host() -> str:
-    """Return the address of this machine that containers know as host.docker.internal."""
-    template = "{{range .IPAM.Config}}{{.Gateway}}{{end}}"
-    try:
-        return run(["docker", "network", "inspect", "bridge", "--format", template]).strip() or "127.0.0.1"
-    except CommandFailed:
-        return "127.0.0.1"
+    """Return the address on which the responder hears Alertmanager: what host.docker.internal means in its container.
+
+    Where that is no address of this machine, as with an engine in a virtual machine, loopback is what is forwarded.
+    """
+    hosts = run(
+        compose("exec", "-T", "alertmanager", "getent", "hosts", "host.docker.internal"), environment=environment()
+    )
+    address = hosts.split()[0]
+    with socket.socket() as probe:
+        try:
+            probe.bind((address, 0))
+        except OSError:
+            return "127.0.0.1"
+    return address
 
 
 def _published() -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""The slots are taken by sessions that work: ending idle ones cannot help."""
+"""The slots are taken by sessions that work: ending the few idle ones cannot help."""
 
 from lab.faults._fault import Fault, remove_client, start_client
 
@@ -7,7 +7,7 @@ NAME = "busy_sessions"
 FAULT = Fault(
     name=NAME,
     alert="DatabaseConnectionPoolExhausted",
-    happens="the client busy-worker runs an endless statement in every session it can get",
-    inject=lambda: start_client(NAME, "clients/hold_sessions.py", "busy-worker", "active"),
+    happens="the client busy-worker leaks five transactions and runs an endless statement in every other slot",
+    inject=lambda: start_client(NAME, "clients/hold_sessions.py", "busy-worker", "busy"),
     undo=lambda: remove_client(NAME),
 )

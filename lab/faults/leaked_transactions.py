@@ -8,6 +8,6 @@ FAULT = Fault(
     name=NAME,
     alert="DatabaseConnectionPoolExhausted",
     happens="the client leaky-worker begins transactions and leaves each idle, until PostgreSQL refuses it",
-    inject=lambda: start_client(NAME, "clients/hold_sessions.py", "leaky-worker", "idle"),
+    inject=lambda: start_client(NAME, "clients/hold_sessions.py", "leaky-worker", "leaked"),
     undo=lambda: remove_client(NAME),
 )
