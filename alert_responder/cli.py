@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from alert_responder.store_sql import SqlStore
 
 FAILED, USAGE = 1, 2
+_WIDE = 240
 _DEFAULT_CONFIG = Path("alert-responder.yml")
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
@@ -110,7 +111,7 @@ def catalog(context: typer.Context, *, as_json: AsJson = False) -> None:
     if as_json:
         _print_json({"runbooks": [runbook.model_dump(mode="json") for runbook in found.runbooks.values()]})
         return
-    table = Table("Runbook", "Option", "Title", "Automation", "When", "Expected")
+    table = _table("Runbook", "Option", "Title", "Automation", "When", "Expected")
     for runbook in found.runbooks.values():
         for option in runbook.options:
             table.add_row(
@@ -126,7 +127,7 @@ def catalog(context: typer.Context, *, as_json: AsJson = False) -> None:
                     ),
                 )
             )
-    Console().print(table)
+    _console().print(table)
 
 
 @incidents_app.callback(invoke_without_command=True)
@@ -144,7 +145,7 @@ def incidents(
     if as_json:
         _print_json({"incidents": [summary_document(line) for line in lines]})
         return
-    table = Table("ID", "Alert", "Service", "Runbook", "Status", "Opened", "Took", "Reason")
+    table = _table("ID", "Alert", "Service", "Runbook", "Status", "Opened", "Took", "Reason")
     for line in lines:
         table.add_row(
             *map(
@@ -161,7 +162,7 @@ def incidents(
                 ),
             )
         )
-    Console().print(table)
+    _console().print(table)
 
 
 @incidents_app.command()
@@ -171,7 +172,7 @@ def show(context: typer.Context, number: Annotated[int, typer.Argument(min=1)], 
     if as_json:
         _print_json({"id": number, "events": [event_document(event) for event in events]})
         return
-    console = Console(highlight=False, soft_wrap=True)
+    console = _console()
     console.print(Text(f"Incident {number}", style="bold"))
     for line in heading(events):
         console.print(Text(line))
@@ -311,6 +312,18 @@ def _store(context: typer.Context) -> SqlStore:
             f"There is no store at {settings.database}. Has the responder been started with this state?"
         )
     return open_store(settings)
+
+
+def _console() -> Console:
+    # A pipe has no width; what reads it wants whole lines.
+    return Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else _WIDE)
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for column in columns:
+        table.add_column(column, overflow="fold", no_wrap=column not in ("Reason", "When"))
+    return table
 
 
 def _print_json(document: dict[str, Any]) -> None:

@@ -35,7 +35,7 @@ options:
     impact: None.
     variables:
       - {name: word, type: str, default: well, choices: [well, ill], description: What to write.}
-      - {name: pause, type: float, default: 0.0, min: 0.0, max: 600.0, description: How long to take, in seconds.}
+      - {name: pause, type: float, default: 0.0, min: 0.0, max: 600.0, description: Seconds to take.}
   - letter: B
     title: Replace the file
     playbook: playbooks/b_replace.yml

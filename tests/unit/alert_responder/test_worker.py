@@ -1,0 +1,284 @@
+"""The worker does what is decided, and the record is ahead of every start."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from alert_responder.errors import StoreUnavailable
+from alert_responder.incidents import Ended, Finished, Policy, Started, fold
+from alert_responder.metrics import Metrics
+from alert_responder.routing import route
+from alert_responder.runbooks import Catalog
+from alert_responder.runner import Report, Request, Runner
+from alert_responder.store import Delivery
+from alert_responder.store_memory import MemoryStore
+from alert_responder.worker import Worker, read_report
+from tests.unit.alert_responder.makers import NOON, make_alert, make_evidence, make_outcome, make_runbook
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
+EVIDENCE = {"runbook_evidence": make_evidence(a=True, b=True, c=True).model_dump(by_alias=True)}
+
+
+def outcome(verdict: str, **changes: Any) -> dict[str, Any]:
+    return {"runbook_outcome": make_outcome(verdict, **changes).model_dump(by_alias=True)}
+
+
+def done(published: dict[str, Any]) -> Report:
+    return Report("done", began=True, reason="", seconds=1.0, published=published)
+
+
+@dataclass
+class FakeRunner(Runner):
+    """Replays what it was given for each playbook; ``on_run`` sees each request at its start."""
+
+    replies: dict[str, list[Report]] = field(default_factory=dict)
+    on_run: Callable[[Request], None] = lambda _request: None
+    requests: list[Request] = field(default_factory=list)
+    recovered: list[str] = field(default_factory=list)
+
+    async def run(self, request: Request) -> Report:
+        self.requests.append(request)
+        self.on_run(request)
+        replies = self.replies[request.playbook.rpartition(".")[2]]
+        await asyncio.sleep(0)
+        return replies.pop(0)
+
+    def recover(self, run: str) -> Report:
+        self.recovered.append(run)
+        return Report("interrupted", began=True, reason="the responder stopped while it ran", seconds=0.0)
+
+    def clean_up(self) -> None:
+        """Nothing is kept."""
+
+
+class World:
+    """A store with one incident, a scripted runner and a clock that stands still until it is moved."""
+
+    def __init__(self, **replies: list[Report]) -> None:
+        self.now = NOON
+        self.store = MemoryStore()
+        self.runner = FakeRunner({"diagnose": [done(EVIDENCE) for _ in range(9)], **replies})
+        self.catalog = Catalog({"tiny": make_runbook()})
+        self.metrics = Metrics()
+        self.worker = self.make_worker()
+        self.deliver()
+
+    def make_worker(self) -> Worker:
+        return Worker(
+            self.store, self.runner, self.catalog, self.metrics, self.clock, policy=Policy(), poll_seconds=0.01
+        )
+
+    def clock(self) -> datetime:
+        return self.now
+
+    def deliver(self, **changes: Any) -> None:
+        alert = make_alert(**changes)
+        self.store.receive([Delivery(alert, route(alert, self.catalog))], now=self.now)
+
+    def work(self) -> list[str]:
+        async def once() -> None:
+            await self.worker.look_for_work()
+            await self.worker.idle()
+
+        asyncio.run(once())
+        return self.kinds()
+
+    def kinds(self, incident: int = 1) -> list[str]:
+        return [event.kind for event in self.store.events(incident)]
+
+
+def test_from_alert_to_recovered() -> None:
+    """Diagnosis and option run in order, with the declared labels wrapped, and the incident closes."""
+    world = World(option_a=[done(outcome("recovered"))])
+
+    assert world.work() == ["opened", "started", "finished", "started", "finished", "closed"]
+    assert [request.playbook for request in world.runner.requests] == ["ops.tests.diagnose", "ops.tests.option_a"]
+    variables = world.runner.requests[1].variables
+    assert variables["runbook_alert"]["labels"] == {"instance": {"__ansible_unsafe": "db1:5432"}}
+    assert variables["runbook_run"]["incident"] == {"__ansible_unsafe": "1"}
+    assert world.metrics.registry.get_sample_value(
+        "alert_responder_incidents_ended_total", {"runbook": "tiny", "status": "recovered"}
+    )
+
+
+def test_the_start_is_on_record_before_the_run_begins() -> None:
+    """A crash during a run always finds its start in the store."""
+    world = World(option_a=[done(outcome("recovered"))])
+    seen: list[str | None] = []
+
+    def look(request: Request) -> None:
+        running = fold(world.store.events(1)).running
+        seen.append(running.run if running else None)
+
+    world.runner.on_run = look
+    world.work()
+
+    assert seen == [request.run for request in world.runner.requests]
+
+
+def test_a_wait_is_given_back_and_taken_up_when_due() -> None:
+    """A decaying alert costs no worker while its window empties."""
+    world = World(option_a=[done(outcome("decaying"))], verify=[done(outcome("recovered"))])
+    world.work()
+    assert world.store.summaries()[0].due_at == NOON + timedelta(seconds=30)
+    assert world.work()[-1] == "finished"
+    world.now += timedelta(seconds=30)
+
+    assert world.work()[-3:] == ["started", "finished", "closed"]
+
+
+def test_an_alert_that_ends_between_decision_and_start_is_heard() -> None:
+    """What arrived meanwhile makes the worker decide again: nothing starts on an ended alert."""
+    world = World()
+
+    def end_after_diagnosis(_request: Request) -> None:
+        world.deliver(status="resolved", ends_at=NOON + timedelta(seconds=1))
+
+    world.runner.on_run = end_after_diagnosis
+
+    assert world.work() == ["opened", "started", "ended", "finished", "closed"]
+
+
+def test_a_decision_that_came_too_late_is_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The store refuses a start on a state that has moved on, and the worker reads it again."""
+    world = World()
+    append = world.store.append
+
+    def end_first(incident: int, events: Any, **given: Any) -> Any:
+        if isinstance(events[0], Started) and events[0].action == "option":
+            monkeypatch.setattr(world.store, "append", append)
+            world.store.append(incident, [Ended(at=NOON, fingerprint="f1", ends_at=NOON)], owner=None)
+        return append(incident, events, **given)
+
+    monkeypatch.setattr(world.store, "append", end_first)
+
+    assert world.work() == ["opened", "started", "finished", "ended", "closed"]
+
+
+def test_an_interrupted_option_is_verified_first() -> None:
+    """After a restart the unfinished run is settled, then verified, and not started again."""
+    world = World(verify=[done(outcome("recovered"))])
+    world.store.claim("dead", now=NOON, lease=timedelta(seconds=60), limit=1)
+    started = Started(at=NOON, run="r9", action="option", option="A", idempotent=False, reason="x")
+    world.store.append(1, [started], owner="dead")
+    world.store.take_over(now=NOON)
+
+    assert world.work() == ["opened", "started", "finished", "started", "finished", "closed"]
+    assert world.runner.recovered == ["r9"]
+    assert [request.playbook for request in world.runner.requests] == ["ops.tests.verify"]
+
+
+def test_a_store_that_fails_after_a_run_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The lease ends by itself and the next attempt settles the run from what it left."""
+    world = World(verify=[done(outcome("recovered"))], option_a=[done(outcome("recovered"))])
+    append = world.store.append
+
+    def fail_once(incident: int, events: Any, **given: Any) -> Any:
+        if isinstance(events[0], Finished):
+            monkeypatch.setattr(world.store, "append", append)
+            raise StoreUnavailable("disk full")
+        return append(incident, events, **given)
+
+    monkeypatch.setattr(world.store, "append", fail_once)
+    assert world.work() == ["opened", "started"]
+    assert world.work() == ["opened", "started"]
+    world.now += timedelta(seconds=61)
+    world.work()
+    assert len(world.runner.recovered) == 1
+    world.now += timedelta(seconds=10)
+
+    assert world.work()[-1] == "closed"
+
+
+def test_a_store_that_is_down_is_waited_for() -> None:
+    """Looking for work survives the store's absence and counts it."""
+    world = World(option_a=[done(outcome("recovered"))])
+    world.store.down = True
+    asyncio.run(world.worker.look_for_work())
+    assert world.metrics.registry.get_sample_value("alert_responder_errors_total", {"where": "store"}) == 1
+    world.store.down = False
+
+    assert world.work()[-1] == "closed"
+
+
+def test_one_incident_that_breaks_the_worker_stops_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An unexpected error is counted, its lease ends by itself, and other services are worked on."""
+    world = World()
+
+    def explode(_request: Request) -> None:
+        raise RuntimeError("boom")
+
+    world.runner.on_run = explode
+    assert world.work() == ["opened", "started"]
+    assert world.metrics.registry.get_sample_value("alert_responder_errors_total", {"where": "worker"}) == 1
+
+
+def test_no_more_than_the_limit_at_once() -> None:
+    """Incidents beyond the concurrency wait their turn."""
+    runbooks = {
+        name: make_runbook(
+            runbook=name,
+            service=name,
+            alerts=[{"name": "ThingFull", "severity": "critical", "service": name, "identity": [], "labels": []}],
+        )
+        for name in ("a", "b", "c")
+    }
+    world = World()
+    world.store = world.worker.store = MemoryStore()
+    world.catalog = world.worker.catalog = Catalog(runbooks)
+    for name in runbooks:
+        world.deliver(labels={"service": name}, fingerprint=name)
+    world.worker.concurrency = 2
+
+    async def look() -> int:
+        await world.worker.look_for_work()
+        at_work = len(world.worker._at_work)
+        await world.worker.idle()
+        return at_work
+
+    assert asyncio.run(look()) == 2
+
+
+def test_serving_ends_when_told_and_a_step_may_end_first() -> None:
+    """A stop lets the running step come to its end and takes nothing new."""
+    world = World(option_a=[done(outcome("recovered"))])
+
+    async def serve() -> None:
+        stop = asyncio.Event()
+        serving = asyncio.create_task(world.worker.serve(stop))
+        while world.kinds()[-1] != "closed":  # noqa: ASYNC110 -- the fake store tells nobody
+            await asyncio.sleep(0.01)
+        stop.set()
+        await serving
+
+    asyncio.run(asyncio.wait_for(serve(), 10))
+    assert world.metrics.registry.get_sample_value("alert_responder_heartbeat_timestamp_seconds") == NOON.timestamp()
+
+
+@pytest.mark.parametrize(
+    ("action", "published", "said"),
+    [
+        pytest.param("verify", {"other": 1}, "the play published no runbook_outcome", id="missing"),
+        pytest.param("diagnose", outcome("recovered"), "the play published no runbook_evidence", id="the-other-one"),
+        pytest.param("verify", outcome("recovered", runbook="big"), "of runbook 'big', expected 'tiny'", id="runbook"),
+        pytest.param("verify", {"runbook_outcome": {"schema": 2}}, "that is not valid: schema is 2", id="schema"),
+        pytest.param(
+            "verify", outcome("recovered", after={"x": "y" * 600_000}), "of more than 524288 characters", id="large"
+        ),
+    ],
+)
+def test_a_run_without_its_document_has_failed_to_launch(action: Any, published: dict[str, Any], said: str) -> None:
+    """Each row is a launch that failed, with the reason."""
+    started = Started(at=NOON, run="r1", action=action, reason="x")
+    finished = read_report(done(published), started, runbook="tiny", at=NOON)
+
+    assert finished.result == "failed_launch"
+    assert said in finished.reason
