@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,7 @@ from ansible_collections.ops.runbooks.plugins.module_utils._pgbouncer_ports impo
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-DONE = b"."
+READY, DONE = b"r", b"d"
 
 
 class ForkedGuard(Guard):
@@ -26,28 +27,30 @@ class ForkedGuard(Guard):
     @contextmanager
     def watch(self, undo: Callable[[], object]) -> Iterator[None]:
         """Fork a child that waits for this process to say that all is done, or to vanish."""
-        reader, writer = os.pipe()
+        ours, theirs = socket.socketpair()
         child = os.fork()
         if child == 0:
-            os.close(writer)  # or the end of the parent would not close the pipe
-            _stand_by(reader, undo)
-        os.close(reader)
+            ours.close()  # or the end of the parent would go unnoticed
+            _stand_by(theirs, undo)
+        theirs.close()
         try:
+            ours.recv(1)  # not before the child is out of this process's group
             yield
-            os.write(writer, DONE)
+            ours.send(DONE)
         finally:
-            os.close(writer)
+            ours.close()
             os.waitpid(child, 0)
 
 
-def _stand_by(reader: int, undo: Callable[[], object]) -> None:
+def _stand_by(parent: socket.socket, undo: Callable[[], object]) -> None:
     """Wait in the child, act if there is no word from the parent, and never return."""
     try:
         os.setsid()
         nothing = os.open(os.devnull, os.O_RDWR)
         for stream in (0, 1, 2):  # whoever started the module waits until its output is closed
             os.dup2(nothing, stream)
-        if os.read(reader, 1) != DONE:
+        parent.send(READY)
+        if parent.recv(1) != DONE:
             undo()
     finally:
         os._exit(0)  # no clean-up: every connection that was inherited is the parent's

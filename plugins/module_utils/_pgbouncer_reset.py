@@ -199,8 +199,7 @@ class Resetter:
             )
 
     def _reconnect(self, console: Console, request: ResetRequest, database: Database, outcome: Outcome) -> None:
-        console.command("RECONNECT", database.name, timeout_seconds=COMMAND_SECONDS)
-        outcome.changed = True
+        _change(console, "RECONNECT", database, outcome)
         waited = wait_until(
             lambda: sum(row["close_needed"] for row in console.show("SERVERS") if row["database"] == database.name),
             lambda left: left == 0,
@@ -228,8 +227,7 @@ class Resetter:
                 if login_retry is not None:
                     console.set_login_retry(LOGIN_RETRY_SECONDS)
                 drained = self._pause(request, database)
-                console.command("KILL", database.name, timeout_seconds=COMMAND_SECONDS)
-                outcome.changed = True
+                _change(console, "KILL", database, outcome)
                 # At once, on the same connection: a client that comes in between makes everybody wait.
                 console.command("RESUME", database.name, timeout_seconds=COMMAND_SECONDS)
                 waiting = wait_until(
@@ -318,6 +316,18 @@ def read_state(console: Console) -> str | None:
         return parse_state(console.show("STATE"))
     except Unsupported:
         return None
+
+
+def _change(console: Console, verb: str, database: Database, outcome: Outcome) -> None:
+    """Send a command that counts as a change also if no answer comes: it may have been carried out."""
+    try:
+        console.command(verb, database.name, timeout_seconds=COMMAND_SECONDS)
+    except ActionFailed:
+        raise
+    except OpsError:
+        outcome.changed = True
+        raise
+    outcome.changed = True
 
 
 def _read(console: Console) -> dict[str, Database]:
