@@ -70,7 +70,8 @@ class ComposeEngine(ServiceEngine):
         return Definition(
             name=service,
             container_name=found.get("container_name"),
-            host_ports=tuple(port for port in ports if port and "-" not in port),
+            # Without a number, with 0 or a range the engine itself chooses a free one.
+            host_ports=tuple(port for port in ports if port not in ("", "0") and "-" not in port),
             replicas=found.get("deploy", {}).get("replicas", found.get("scale", 1)),
             source="the Compose file",
         )

@@ -174,8 +174,8 @@ def scale(engine: ServiceEngine, request: ScaleRequest, *, dry_run: bool, clock:
 
 
 def leaving_order(replicas: Sequence[Replica]) -> list[Replica]:
-    """Return the replicas in the order in which they go: the broken first, then those that came last."""
-    return sorted(replicas, key=lambda r: (not r.broken, r.health != "starting", -r.number))
+    """Return the replicas in the order in which they go: what does not serve first, then what came last."""
+    return sorted(replicas, key=lambda replica: (replica.ready(0), -replica.number))
 
 
 def _refuse_fixed(definition: Definition) -> None:
@@ -252,15 +252,6 @@ def _take_back(engine: ServiceEngine, request: ScaleRequest, known: set[str]) ->
 
 def _down(engine: ServiceEngine, request: ScaleRequest, current: Sequence[Replica], result: dict[str, Any]) -> None:
     leaving = leaving_order(current)[: len(current) - request.replicas]
-    staying = [replica for replica in current if replica not in leaving]
-    if staying and any(r.ready(request.stable_seconds) for r in leaving):
-        unready = [r.name for r in staying if not r.ready(request.stable_seconds)]
-        if len(unready) == len(staying):
-            raise PreconditionFailed(
-                f"Cannot scale {request.service} down to {request.replicas}: {', '.join(unready)} would stay and does "
-                "not serve. Heal it first.",
-                **{**result, "changed": False},
-            )
     for replica in leaving:
         engine.remove(replica)
         result["actions"].append(f"Stopped and removed {replica.name}.")

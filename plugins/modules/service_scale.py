@@ -13,8 +13,8 @@ author: The ops.runbooks contributors (@ops-runbooks)
 description:
   - Brings a Docker Compose service to a number of replicas and waits until each of them serves.
   - New replicas that do not become healthy are taken away again, and the last lines of their log are returned.
-  - Replicas that go are stopped by their own stop signal and grace period. The broken go first, then those that came
-    last. Nothing goes if what would stay does not serve.
+  - Replicas that go are stopped by their own stop signal and grace period. What does not serve goes first, then what
+    came last.
   - Finds the project by the labels of its containers, so it needs no path. At least one container of it must exist.
   - Refuses a service with a fixed container name or host port, which only one container can have.
 attributes:

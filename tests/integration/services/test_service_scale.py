@@ -1,0 +1,212 @@
+"""service_scale against a real Compose project; the result is read with docker, not with our module."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import subprocess
+import uuid
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+
+from lab.engine import ensure_engine
+from lab.images import ensure_images
+from lab.shell import Board
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+pytestmark = pytest.mark.integration
+
+main = importlib.import_module("ansible_collections.ops.runbooks.plugins.modules.service_scale").main
+
+SERVE = "import http.server as h; h.test(h.SimpleHTTPRequestHandler, port=8000)"
+HEALTH = ["CMD", "python3", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:8000/')"]
+
+
+@dataclass
+class Project:
+    """A small Compose project of its own."""
+
+    name: str
+    file: Path
+
+    def compose(self, *arguments: str) -> str:
+        return subprocess.run(
+            ["docker", "compose", "-p", self.name, "-f", str(self.file), *arguments],
+            check=True,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        ).stdout
+
+    def containers(self, service: str) -> dict[str, str]:
+        """Return name and start time of what runs of a service."""
+        filters = [f"label=com.docker.compose.project={self.name}", f"label=com.docker.compose.service={service}"]
+        listed = subprocess.run(
+            ["docker", "ps", "-q", "--no-trunc", *(part for one in filters for part in ("--filter", one))],
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout.split()
+        if not listed:
+            return {}
+        inspected = json.loads(
+            subprocess.run(["docker", "inspect", *listed], check=True, capture_output=True, text=True).stdout
+        )
+        return {one["Name"].lstrip("/"): one["State"]["StartedAt"] for one in inspected}
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
+    """Run a project with a service that scales, one that falls ill, and two that exist only once."""
+    with Board() as board:
+        ensure_engine(board)
+        ensure_images(board, ["backend:lab"])
+    base: dict[str, Any] = {
+        "image": "runbooks-lab/backend:lab",
+        "labels": {"ops.runbooks.test": "1"},
+        "init": True,
+        "stop_grace_period": "2s",
+        "command": ["python3", "-c", SERVE],
+    }
+    health = {"test": HEALTH, "interval": "500ms", "timeout": "2s", "retries": 4}
+    services = {
+        "web": {**base, "healthcheck": health},
+        "plain": {**base, "command": ["sleep", "600"], "healthcheck": {"disable": True}},
+        "ill": {**base, "healthcheck": {**health, "test": ["CMD", "test", "-e", "/tmp/well"], "interval": "300ms"}},
+        "named": {**base, "container_name": f"named-{uuid.uuid4().hex[:8]}", "healthcheck": {"disable": True}},
+        "bound": {**base, "ports": ["127.0.0.1:0:8000", "127.0.0.1:48719:8001"], "profiles": ["never"]},
+    }
+    file = tmp_path_factory.mktemp("project") / "compose.yml"
+    file.write_text(yaml.safe_dump({"services": services}), encoding="utf-8")
+    made = Project(f"rbtest{uuid.uuid4().hex[:8]}", file)
+    made.compose("up", "-d", "web", "plain", "ill", "named")
+    # The first replica of the ill service is well, so that only new ones are not.
+    made.compose("exec", "-T", "ill", "touch", "/tmp/well")
+    made.compose("up", "-d", "--wait", "web", "ill")
+    yield made
+    made.compose("down", "--timeout", "2", "--volumes")
+
+
+@pytest.fixture
+def scale(project: Project, run_module: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
+    """Return a function that scales a service of the project."""
+
+    def run(service: str, replicas: int, *, check: bool = False, diff: bool = False, **more: Any) -> dict[str, Any]:
+        given = {"project": project.name, "service": service, "replicas": replicas, "timeout_seconds": 60, **more}
+        return run_module(main, given, check=check, diff=diff)
+
+    return run
+
+
+def test_up_and_down_twice_each_in_check_and_normal_mode(project: Project, scale: Callable[..., Any]) -> None:
+    """Check mode changes nothing, a run does, a second run does not; the first replica is never touched."""
+    first = project.containers("web")
+    assert len(first) == 1
+    assert scale("web", 3, check=True)["changed"] is True
+    assert project.containers("web") == first
+
+    up = scale("web", 3, diff=True)
+    assert up["changed"] is True, up
+    assert len(project.containers("web")) == 3
+    assert (up["diff"]["before"]["replicas"], up["diff"]["after"]["replicas"]) == (1, 3)
+    assert all(one["health"] == "healthy" for one in up["after"]["containers"])
+    assert scale("web", 3, check=True)["changed"] is False
+    assert scale("web", 3)["changed"] is False
+
+    assert scale("web", 1, check=True)["changed"] is True
+    assert len(project.containers("web")) == 3
+    assert scale("web", 1)["changed"] is True
+    assert project.containers("web") == first
+    assert scale("web", 1)["changed"] is False
+
+
+def test_a_service_without_health_check_must_stay_up(project: Project, scale: Callable[..., Any]) -> None:
+    """Without a health check, being up for the stated time is what counts."""
+    result = scale("plain", 2, stable_seconds=2)
+    assert result["changed"] is True, result
+    assert result["duration_seconds"] >= 2
+    assert len(project.containers("plain")) == 2
+
+
+def test_a_new_replica_that_falls_ill_is_taken_away(project: Project, scale: Callable[..., Any]) -> None:
+    """The service is as it was, and the message names the replica and its state."""
+    before = project.containers("ill")
+    result = scale("ill", 2)
+    assert result["_exit_code"] == 1
+    assert result["msg"].startswith(f"Cannot scale ill to 2: {project.name}-ill-2 is running and unhealthy after ")
+    assert f"Took {project.name}-ill-2 away again." in result["msg"]
+    assert "log_tail" in result
+    assert project.containers("ill") == before
+
+
+@pytest.mark.parametrize(
+    ("service", "replicas", "message"),
+    [
+        pytest.param(
+            "nosuch", 2, "Cannot find service 'nosuch' in project {p}. It has: ill, named, plain, web.", id="?"
+        ),
+        pytest.param("web", -1, "Cannot scale web to -1: a count cannot be negative.", id="negative"),
+        pytest.param("named", 2, "gives it the fixed name 'named-", id="container name"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_with_the_reason(
+    project: Project, scale: Callable[..., Any], service: str, replicas: int, message: str
+) -> None:
+    """Unknown service, negative count, fixed name: refused before anything is changed."""
+    result = scale(service, replicas)
+    assert result["_exit_code"] == 1
+    assert message.format(p=project.name) in result["msg"]
+
+
+def test_a_fixed_host_port_is_refused(project: Project, scale: Callable[..., Any]) -> None:
+    """A port of the host that the author chose can be bound only once; one that the engine chooses can."""
+    document = yaml.safe_load(project.file.read_text(encoding="utf-8"))
+    document["services"]["bound"].pop("profiles")
+    project.file.write_text(yaml.safe_dump(document), encoding="utf-8")
+    result = scale("bound", 2)
+    assert result["refused"] is True
+    assert "Cannot scale bound: the Compose file binds the fixed host port 48719" in result["msg"]
+
+
+def test_old_knowledge_is_refused(scale: Callable[..., Any]) -> None:
+    """A caller who believes in five replicas is told how many there are."""
+    result = scale("web", 6, expected_replicas=5)
+    assert result["refused"] is True
+    assert "expected 5" in result["msg"]
+
+
+def test_an_unknown_project_is_named(run_module: Callable[..., dict[str, Any]]) -> None:
+    """A project without containers cannot be found, and the message says how to look."""
+    result = run_module(main, {"project": "nosuchproject", "service": "web", "replicas": 2})
+    assert result["msg"] == (
+        "Cannot find Compose project 'nosuchproject' on this engine: it has no containers. "
+        "Check the name (docker compose ls --all) and start it once."
+    )
+
+
+def test_an_engine_that_does_not_answer_is_named(
+    run_module: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The message says what to check."""
+    monkeypatch.setenv("DOCKER_HOST", "tcp://127.0.0.1:1")
+    result = run_module(main, {"project": "p", "service": "web", "replicas": 2})
+    assert result["msg"].startswith("Cannot reach the Docker engine: ")
+    assert result["msg"].endswith("Check that it runs, that this user may use it, and DOCKER_HOST.")
+
+
+def test_a_missing_cli_is_named(
+    project: Project, scale: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Without the Docker CLI nothing is changed and the remedy is in the message."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert os.environ["PATH"] == str(tmp_path)
+    result = scale("web", 2)
+    assert result["_exit_code"] == 1
+    assert "Install the Docker CLI with Compose v2." in result["msg"]
