@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import pytest
 
 from lab.compose import compose, environment, is_well, services
+from lab.faults import FAULTS
 from lab.settings import port_variable, read_settings
 
 if TYPE_CHECKING:
@@ -137,11 +138,16 @@ def running_lab(root: Path) -> Iterator[Lab]:
         assert down.returncode == 0, down.stderr
 
 
+def _undo_faults() -> None:
+    for fault in FAULTS.values():
+        fault.undo()
+
+
 @pytest.fixture
 def lab(running_lab: Lab) -> Iterator[Lab]:
     """Give a test the lab at rest: no fault, no alert, every service healthy; and take its faults back afterwards."""
-    assert running_lab.command("reset").returncode == 0
+    _undo_faults()
     running_lab.wait(lambda: [one.name for one in services() if not is_well(one)], lambda ill: not ill, 60)
     running_lab.wait(lambda: _alerts(running_lab), lambda names: not names, 60)
     yield running_lab
-    assert running_lab.command("reset").returncode == 0
+    _undo_faults()

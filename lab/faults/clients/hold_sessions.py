@@ -31,14 +31,14 @@ def open_session(name: str, *, busy: bool) -> psycopg.Connection:
 
 def main(name: str, kind: str) -> None:
     """Take every slot there is; retry nothing, give nothing back."""
-    held = []
+    held: list[psycopg.Connection] = []
     while True:
         try:
             held.append(open_session(name, busy=kind == "busy" and len(held) >= LEAKED_BEFORE_BUSY))
         except psycopg.OperationalError as error:
             if not held:
                 raise
-            refusal = str(error).strip().splitlines()[-1]
+            refusal = str(error).rpartition("FATAL:")[2].strip()
             break
     print(f"IN EFFECT {name} holds {len(held)} sessions ({kind}); then: {refusal}", flush=True)  # noqa: T201
     signal.pause()

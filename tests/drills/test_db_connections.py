@@ -1,0 +1,139 @@
+"""The real chain, nothing in it replaced: fault, Prometheus, Alertmanager, responder, playbook, recovered."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import psycopg2
+import psycopg2.extras
+import pytest
+
+from lab import responder
+from lab.drill import run_drill
+from lab.settings import port_variable, read_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from conftest import Lab  # type: ignore[import-not-found]  # pytest's conftest, a type for the reader
+
+pytestmark = [pytest.mark.drill, pytest.mark.slow, pytest.mark.timeout(600)]
+
+SESSIONS = """
+SELECT pid || ' ' || backend_start FROM pg_stat_activity WHERE application_name = '{name}' ORDER BY pid
+"""
+
+
+@pytest.fixture
+def responding(lab: Lab) -> Iterator[None]:
+    """Run the responder as ``make serve`` does, and stop it if it did not run before."""
+    ran = responder.answers()
+    responder.start()
+    yield
+    if not ran:
+        responder.stop()
+
+
+@contextmanager
+def session(name: str, *, user: str = "app", secret: str = "APP_DB_PASSWORD", **options: Any) -> Iterator[Any]:
+    """Hold a session of its own under an application name."""
+    settings = read_settings()
+    connection = psycopg2.connect(
+        host="127.0.0.1",
+        port=settings[port_variable("postgres")],
+        user=user,
+        password=settings[secret],
+        dbname="app",
+        application_name=name,
+        **options,
+    )
+    try:
+        yield connection
+    finally:
+        connection.close()
+
+
+@contextmanager
+def innocents() -> Iterator[list[str]]:
+    """Hold one session of each kind that must be left alone; yields their application names."""
+    superuser = {"user": "postgres", "secret": "POSTGRES_PASSWORD"}
+    replication: dict[str, Any] = {
+        **superuser,
+        "connection_factory": psycopg2.extras.PhysicalReplicationConnection,
+    }
+    with (
+        session("innocent-idle") as idle,
+        session("innocent-superuser", **superuser) as administrator,
+        session("innocent-monitor", user="monitor", secret="MONITOR_DB_PASSWORD") as monitor,
+        session("pg_dump") as backup,
+        session("innocent-replica", **replication) as replica,
+    ):
+        idle.autocommit = True
+        idle.cursor().execute("SELECT 1")
+        # These idle in a transaction, which is what gets other sessions ended.
+        for connection in (administrator, monitor, backup):
+            connection.cursor().execute("SELECT 1")
+        replica.cursor().execute("IDENTIFY_SYSTEM")
+        yield ["innocent-idle", "innocent-superuser", "innocent-monitor", "pg_dump", "innocent-replica"]
+
+
+def kinds(events: list[dict[str, Any]]) -> list[str]:
+    return [f"{e['kind']} {e['action']} {e['option']}".strip() if e["kind"] == "started" else e["kind"] for e in events]
+
+
+def test_leaked_transactions_heal_by_themselves(lab: Lab, responding: None) -> None:
+    """The alert fires, option A ends the leak and nothing else, and the incident closes as recovered."""
+    with innocents() as names:
+        before = {name: lab.sql(SESSIONS.format(name=name)) for name in names}
+        assert all(len(found) == 1 for found in before.values()), before
+
+        drill = run_drill("leaked_transactions")
+
+        assert drill.status == "recovered", drill.events
+        # The database itself says so, not our module.
+        assert lab.sql(SESSIONS.format(name="leaky-worker")) == []
+        assert {name: lab.sql(SESSIONS.format(name=name)) for name in names} == before
+        used, slots = lab.sql(
+            "SELECT count(*), current_setting('max_connections')::int FROM pg_stat_activity "
+            "WHERE backend_type = 'client backend'"
+        )[0]
+        assert int(used) < 0.5 * int(slots)
+        assert lab.http("/ready").status == 200
+        assert lab.http("/orders").status == 200
+    assert [kind for kind in kinds(drill.events) if kind.startswith("started")] == [
+        "started diagnose",
+        "started option A",
+    ]
+    finished = [event for event in drill.events if event["kind"] == "finished"]
+    evidence, outcome = finished[0]["evidence"]["evidence"], finished[1]["outcome"]
+    assert evidence["slots"]["used_ratio"] >= 0.9
+    assert evidence["idle_past_threshold"] > 10
+    assert outcome["changed"] is True
+    assert outcome["before"]["used_ratio"] > 0.9
+    assert outcome["after"]["used_ratio"] < 0.5
+    assert all(check["good"] for check in outcome["checks"])
+
+
+def test_busy_sessions_end_escalated_with_the_evidence(lab: Lab, responding: None) -> None:
+    """Option A ends what idles, which does not help; with no option left a person gets the evidence."""
+    drill = run_drill("busy_sessions")
+    assert drill.status == "escalated", drill.events
+    assert "started option A" in kinds(drill.events)
+    finished = {event["run"]: event for event in drill.events if event["kind"] == "finished"}
+    (attempt,) = [e for e in drill.events if e["kind"] == "started" and e["action"] == "option"]
+    assert finished[attempt["run"]]["outcome"]["verdict"] == "not_recovered"
+    first = next(event for event in drill.events if event["kind"] == "finished")
+    holders = first["evidence"]["evidence"]["holders"]
+    assert holders[0]["application"] == "busy-worker"
+    assert holders[0]["state"] == "active"
+    escalated = drill.events[-1]
+    assert escalated["kind"] == "escalated"
+    assert "No option is left" in escalated["reason"]
+    assert escalated["next_step"]
+    # Nobody ended what works.
+    busy = lab.sql("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'busy-worker' AND state = 'active'")
+    assert int(busy[0][0]) > 30
+    shown = responder.run("incidents", "show", str(drill.incident))
+    assert shown.returncode == 0, shown.stderr
+    assert "busy-worker" in shown.stdout
