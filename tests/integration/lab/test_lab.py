@@ -49,7 +49,7 @@ def replicas() -> list[str]:
 # --- what stands -----------------------------------------------------------------------------------------
 
 
-def test_every_service_is_healthy(lab: Lab) -> None:
+def test_every_service_is_healthy(running_lab: Lab) -> None:
     """All ten services of the contract run, the backend twice, and `status` says so."""
     expected = {"lb", "backend", "postgres", "pgbouncer", "redis", "prometheus", "alertmanager"}
     expected |= {"postgres-exporter", "redis-exporter", "loadgen"}
@@ -57,13 +57,13 @@ def test_every_service_is_healthy(lab: Lab) -> None:
     assert set(found) == expected
     assert all(is_well(service) for service in found.values())
     assert found["backend"].replicas == 2
-    shown = lab.command("status")
+    shown = running_lab.command("status")
     assert shown.returncode == 0
     assert "2 of 2 healthy" in shown.stdout
     assert "Watchdog" in shown.stdout
 
 
-def test_only_loopback_is_open(lab: Lab) -> None:
+def test_only_loopback_is_open(running_lab: Lab) -> None:
     """No port of any container is published on another address of this machine."""
     bindings = [
         (one["Name"], binding["HostIp"])
@@ -75,7 +75,7 @@ def test_only_loopback_is_open(lab: Lab) -> None:
     assert {address for _, address in bindings} == {"127.0.0.1"}
 
 
-def test_secrets_are_for_the_owner_only_and_never_committed(lab: Lab, root: Path) -> None:
+def test_secrets_are_for_the_owner_only_and_never_committed(running_lab: Lab, root: Path) -> None:
     """Mode 0600, ignored by git, and in no file that git knows."""
     assert SECRETS_FILE.stat().st_mode & 0o777 == 0o600
     subprocess.run(["git", "check-ignore", "--quiet", SECRETS_FILE], cwd=root, check=True)
@@ -85,23 +85,23 @@ def test_secrets_are_for_the_owner_only_and_never_committed(lab: Lab, root: Path
     assert found.stdout == b""
 
 
-def test_a_second_up_changes_nothing(lab: Lab) -> None:
+def test_a_second_up_changes_nothing(running_lab: Lab) -> None:
     """The same containers run afterwards, and it takes seconds."""
     before = sorted(one["Id"] for one in containers())
     start = time.monotonic()
-    up = lab.command("up")
+    up = running_lab.command("up")
     assert up.returncode == 0, up.stderr
     assert time.monotonic() - start < 20
     assert sorted(one["Id"] for one in containers()) == before
     assert f"http://127.0.0.1:{read_settings()['LAB_PORT_LB']}" in up.stdout
 
 
-def test_a_taken_port_stops_up_before_it_touches_anything(lab: Lab) -> None:
+def test_a_taken_port_stops_up_before_it_touches_anything(running_lab: Lab) -> None:
     """One sentence names the port and the remedy; the running lab stays as it is."""
     before = (sorted(one["Id"] for one in containers()), SECRETS_FILE.read_text())
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = str(listener.getsockname()[1])
-        up = lab.command("up", LAB_PORT_REDIS=port)
+        up = running_lab.command("up", LAB_PORT_REDIS=port)
     assert up.returncode == 1
     assert up.stderr.splitlines()[-1] == (
         f"Port {port} on 127.0.0.1, for redis, is taken by another program (Address already in use). "
@@ -114,9 +114,9 @@ def test_a_taken_port_stops_up_before_it_touches_anything(lab: Lab) -> None:
 # --- PostgreSQL, PgBouncer, Redis ------------------------------------------------------------------------
 
 
-def test_roles_have_the_rights_of_the_contract_and_no_more(lab: Lab) -> None:
+def test_roles_have_the_rights_of_the_contract_and_no_more(running_lab: Lab) -> None:
     """Nobody but postgres is a superuser; monitor and runbooks get in when the application's slots are taken."""
-    roles = lab.sql(
+    roles = running_lab.sql(
         "SELECT r.rolname, r.rolsuper, r.rolcreaterole, string_agg(g.rolname, ',' ORDER BY g.rolname)"
         " FROM pg_roles r LEFT JOIN pg_auth_members m ON m.member = r.oid LEFT JOIN pg_roles g ON g.oid = m.roleid"
         " WHERE r.rolname IN ('app', 'monitor', 'runbooks') GROUP BY 1, 2, 3 ORDER BY 1"
@@ -128,10 +128,10 @@ def test_roles_have_the_rights_of_the_contract_and_no_more(lab: Lab) -> None:
     ]
 
 
-def test_limits_can_be_changed(lab: Lab) -> None:
+def test_limits_can_be_changed(running_lab: Lab) -> None:
     """They come from a file: a value from the command line would beat ALTER SYSTEM."""
     names = "'max_connections', 'reserved_connections', 'superuser_reserved_connections'"
-    rows = lab.sql(f"SELECT name, setting, source FROM pg_settings WHERE name IN ({names}) ORDER BY name")
+    rows = running_lab.sql(f"SELECT name, setting, source FROM pg_settings WHERE name IN ({names}) ORDER BY name")
     assert rows == [
         ["max_connections", "60", "configuration file"],
         ["reserved_connections", "3", "configuration file"],
@@ -139,37 +139,39 @@ def test_limits_can_be_changed(lab: Lab) -> None:
     ]
 
 
-def test_the_application_uses_database_cache_and_pooler(lab: Lab) -> None:
+def test_the_application_uses_database_cache_and_pooler(running_lab: Lab) -> None:
     """An order that is written can be read, the second time from the cache, and counts in the report."""
     item = f"item-{time.time_ns()}"
-    made = lab.http("/orders", method="POST", data={"customer": "c", "item": item, "quantity": 7})
+    made = running_lab.http("/orders", method="POST", data={"customer": "c", "item": item, "quantity": 7})
     assert made.status == 201
     number = str(json.loads(made.body)["id"])
-    assert lab.sql(f"SELECT item, quantity FROM orders WHERE id = {number}") == [[item, "7"]]
-    assert json.loads(lab.http("/reports").body)[item] == 7
-    assert lab.http("/orders?page=0").status == 200
-    lab.wait(
-        lambda: lab.prometheus('sum(rate(cache_requests_total{result="hit"}[10s]))'), lambda s: s[0]["value"] > 0, 20
+    assert running_lab.sql(f"SELECT item, quantity FROM orders WHERE id = {number}") == [[item, "7"]]
+    assert json.loads(running_lab.http("/reports").body)[item] == 7
+    assert running_lab.http("/orders?page=0").status == 200
+    running_lab.wait(
+        lambda: running_lab.prometheus('sum(rate(cache_requests_total{result="hit"}[10s]))'),
+        lambda s: s[0]["value"] > 0,
+        20,
     )
-    assert lab.http("/ready").status == 200
+    assert running_lab.http("/ready").status == 200
     pooled = ["exec", "-T", "pgbouncer", "psql", "-AtF", ",", "-h", "127.0.0.1", "-p", "6432"]
-    pools = lab.compose(*pooled, "-c", "SHOW POOLS", "pgbouncer").splitlines()
+    pools = running_lab.compose(*pooled, "-c", "SHOW POOLS", "pgbouncer").splitlines()
     assert [line.split(",")[15] for line in pools if line.startswith("app,app,")] == ["transaction"]
 
 
-def test_a_bad_order_is_refused(lab: Lab) -> None:
+def test_a_bad_order_is_refused(running_lab: Lab) -> None:
     """Bad input is the caller's fault, not a server error."""
     for body in ({"customer": "c", "item": "i", "quantity": 0}, {"customer": "c"}, ["no"], None):
-        assert lab.http("/orders", method="POST", data=body).status == 422
+        assert running_lab.http("/orders", method="POST", data=body).status == 422
 
 
-def test_the_pool_reset_needs_its_token(lab: Lab) -> None:
+def test_the_pool_reset_needs_its_token(running_lab: Lab) -> None:
     """Without the token it is refused; with it the answer names the replica."""
-    assert lab.http("/admin/pool/reset", method="POST").status == 401
+    assert running_lab.http("/admin/pool/reset", method="POST").status == 401
     wrong = {"Authorization": "Bearer " + "0" * 32}
-    assert lab.http("/admin/pool/reset", method="POST", headers=wrong).status == 401
+    assert running_lab.http("/admin/pool/reset", method="POST", headers=wrong).status == 401
     right = {"Authorization": f"Bearer {read_settings()['POOL_RESET_TOKEN']}"}
-    answer = lab.http("/admin/pool/reset", method="POST", headers=right)
+    answer = running_lab.http("/admin/pool/reset", method="POST", headers=right)
     assert answer.status == 200
     assert json.loads(answer.body)["engines"]["database"]["before"]["capacity"] == 10
 
@@ -182,7 +184,7 @@ def test_the_pool_reset_needs_its_token(lab: Lab) -> None:
         pytest.param("postgres", {"PGUSER": "nobody"}, id="postgres-refuses-the-role"),
     ],
 )
-def test_a_health_check_does_not_lie(lab: Lab, service: str, variables: dict[str, str]) -> None:
+def test_a_health_check_does_not_lie(running_lab: Lab, service: str, variables: dict[str, str]) -> None:
     """A service that answers with an error is not healthy: redis-cli alone would return success for NOAUTH."""
     kind, *check = containers(f"label=com.docker.compose.service={service}")[0]["Config"]["Healthcheck"]["Test"]
     command = ["sh", "-c", *check] if kind == "CMD-SHELL" else check
@@ -258,14 +260,14 @@ def test_a_killed_replica_costs_no_read(lab: Lab) -> None:
 # --- alerts ----------------------------------------------------------------------------------------------
 
 
-def test_every_target_is_up_and_every_rule_is_loaded(lab: Lab, root: Path) -> None:
+def test_every_target_is_up_and_every_rule_is_loaded(running_lab: Lab, root: Path) -> None:
     """Prometheus scrapes all of the stack and holds the very rules of production."""
-    up = {(one["metric"]["job"], one["value"]) for one in lab.prometheus("up")}
+    up = {(one["metric"]["job"], one["value"]) for one in running_lab.prometheus("up")}
     jobs = {"prometheus", "alertmanager", "postgres", "redis", "backend", "lb", "loadgen"}
     assert up == {(job, 1.0) for job in jobs}
-    assert lab.prometheus("pg_up")[0]["value"] == 1
-    assert lab.prometheus("redis_up")[0]["value"] == 1
-    answer = json.loads(lab.http(f"{lab.address('prometheus')}/api/v1/rules").body)
+    assert running_lab.prometheus("pg_up")[0]["value"] == 1
+    assert running_lab.prometheus("redis_up")[0]["value"] == 1
+    answer = json.loads(running_lab.http(f"{running_lab.address('prometheus')}/api/v1/rules").body)
     loaded = [(rule["name"], rule["labels"].get("reason")) for g in answer["data"]["groups"] for rule in g["rules"]]
     production = yaml.safe_load((root / "observability/prometheus/alerts.yml").read_text())
     expected = [(rule["alert"], rule["labels"].get("reason")) for g in production["groups"] for rule in g["rules"]]
@@ -273,9 +275,9 @@ def test_every_target_is_up_and_every_rule_is_loaded(lab: Lab, root: Path) -> No
     assert all(rule["health"] == "ok" for g in answer["data"]["groups"] for rule in g["rules"])
 
 
-def test_the_heartbeat_reaches_alertmanager(lab: Lab) -> None:
+def test_the_heartbeat_reaches_alertmanager(running_lab: Lab) -> None:
     """The alert that always fires is there."""
-    assert len(lab.wait(lambda: lab.notified("Watchdog"), bool, 20)) == 1
+    assert len(running_lab.wait(lambda: running_lab.notified("Watchdog"), bool, 20)) == 1
 
 
 class Webhooks:
@@ -299,16 +301,16 @@ class Webhooks:
         self.thread = threading.Thread(target=self.server.serve_forever)
 
 
-@pytest.fixture
-def webhooks(lab: Lab) -> Iterator[Webhooks]:
+@pytest.fixture(scope="module")
+def webhooks(running_lab: Lab) -> Iterator[Webhooks]:
     """Stand where the responder would stand, on a port of our own: a real one might heal what the test looks at."""
     before = read_settings()["LAB_PORT_RESPONDER"]
     listening = Webhooks(responder_host(), 0)
     listening.thread.start()
-    moved = lab.command("up", LAB_PORT_RESPONDER=str(listening.server.server_port))
+    moved = running_lab.command("up", LAB_PORT_RESPONDER=str(listening.server.server_port))
     assert moved.returncode == 0, moved.stderr
     yield listening
-    moved = lab.command("up", LAB_PORT_RESPONDER=before)
+    moved = running_lab.command("up", LAB_PORT_RESPONDER=before)
     listening.server.shutdown()
     listening.thread.join()
     listening.server.server_close()
@@ -322,22 +324,23 @@ def sessions(lab: Lab, name: str) -> dict[str, int]:
 
 
 @pytest.mark.parametrize(
-    ("fault", "client", "state"),
+    ("fault", "client", "least"),
     [
-        pytest.param("leaked_transactions", "leaky-worker", "idle in transaction", id="leaked"),
-        pytest.param("busy_sessions", "busy-worker", "active", id="busy"),
+        pytest.param("leaked_transactions", "leaky-worker", {"idle in transaction": 30}, id="leaked"),
+        pytest.param("busy_sessions", "busy-worker", {"active": 25, "idle in transaction": 5}, id="busy"),
     ],
 )
 def test_exhausted_slots_become_an_alert_at_the_responder(
-    lab: Lab, webhooks: Webhooks, fault: str, client: str, state: str
+    lab: Lab, webhooks: Webhooks, fault: str, client: str, least: dict[str, int]
 ) -> None:
     """A real client takes every slot; the alert is at the responder within seconds, and gone after the fault."""
     assert FAULTS[fault].alert == "DatabaseConnectionPoolExhausted"
+    webhooks.received.clear()
     lab.inject(fault)
     start = time.monotonic()
     held = sessions(lab, client)
-    assert set(held) == {state}
-    assert held[state] >= 30
+    assert held.keys() == least.keys()
+    assert all(held[state] >= count for state, count in least.items()), held
 
     def told() -> list[dict[str, Any]]:
         bodies = [body for _, _, body in webhooks.received]
