@@ -23,7 +23,7 @@ from alert_responder import __version__
 from alert_responder import checks as runbook_checks
 from alert_responder.documents import Evidence, Outcome, read_document
 from alert_responder.errors import ResponderError, SettingsError
-from alert_responder.incidents import Closed, Status
+from alert_responder.incidents import Closed, Status, answer, fold
 from alert_responder.runbooks import Runbook, load_catalog
 from alert_responder.runner import Request
 from alert_responder.serve import make_runner, now, open_store
@@ -45,6 +45,10 @@ runbooks_app = typer.Typer(no_args_is_help=True, help="Check runbooks, write the
 app.add_typer(incidents_app, name="incidents")
 app.add_typer(runbooks_app, name="runbooks")
 
+Number = Annotated[int, typer.Argument(min=1, metavar="ID")]
+Letter = Annotated[str, typer.Option("--option", help="The letter of the option.")]
+Reason = Annotated[str, typer.Option("--reason", help="Why; it stays on record.")]
+Who = Annotated[str | None, typer.Option("--who", help="Your name; else the name you are logged in with.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -166,7 +170,7 @@ def incidents(
 
 
 @incidents_app.command()
-def show(context: typer.Context, number: Annotated[int, typer.Argument(min=1)], *, as_json: AsJson = False) -> None:
+def show(context: typer.Context, number: Number, *, as_json: AsJson = False) -> None:
     """Show one incident: the timeline with evidence, reasons, and values before and after."""
     events = _store(context).events(number)
     if as_json:
@@ -183,12 +187,26 @@ def show(context: typer.Context, number: Annotated[int, typer.Argument(min=1)], 
 
 
 @incidents_app.command()
-def close(
-    context: typer.Context,
-    number: Annotated[int, typer.Argument(min=1)],
-    reason: Annotated[str, typer.Option(help="Why it is over.")],
-    who: Annotated[str | None, typer.Option(help="Your name; else the name you are logged in with.")] = None,
-) -> None:
+def approve(context: typer.Context, number: Number, option: Letter, reason: Reason, who: Who = None) -> None:
+    """Allow the option that an incident asks about, having seen its dry run (show)."""
+    _answer(context, number, option, yes=True, reason=reason, who=who)
+
+
+@incidents_app.command()
+def deny(context: typer.Context, number: Number, option: Letter, reason: Reason, who: Who = None) -> None:
+    """Refuse the option that an incident asks about; the incident is escalated."""
+    _answer(context, number, option, yes=False, reason=reason, who=who)
+
+
+def _answer(context: typer.Context, number: int, option: str, *, yes: bool, reason: str, who: str | None) -> None:
+    store = _store(context)
+    state = fold(store.events(number))
+    event = answer(state, option, yes=yes, who=who or getpass.getuser(), reason=reason, at=now())
+    store.append(number, [event], owner=None, expected=state.sequence)
+
+
+@incidents_app.command()
+def close(context: typer.Context, number: Number, reason: Reason, who: Who = None) -> None:
     """Close an incident by hand."""
     event = Closed(at=now(), status="resolved", reason=reason, who=who or getpass.getuser())
     _store(context).append(number, [event], owner=None)

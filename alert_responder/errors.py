@@ -3,10 +3,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pydantic import ValidationError
+
+
+_SECRET = ("token", "approver", "password", "secret")
 
 
 class ResponderError(Exception):
@@ -48,7 +52,10 @@ def explain(error: ValidationError) -> list[str]:
             sentences.append(f"{key} is missing")
         elif problem["type"] == "extra_forbidden":
             sentences.append(f"{key} is not a known key")
-        elif any(word in key for word in ("token", "password", "secret")) or problem["type"] == "json_invalid":
+        elif not problem["loc"] and isinstance(problem["input"], Mapping):
+            # What does not fit is the whole, which may hold secrets.
+            sentences.append(what)
+        elif any(word in key for word in _SECRET) or problem["type"] == "json_invalid":
             sentences.append(f"{key}: {what}")
         else:
             sentences.append(f"{key} is {_short(problem['input'])}: {what}")

@@ -23,7 +23,7 @@ from alert_responder.runbooks import judge
 if TYPE_CHECKING:
     from alert_responder.runbooks import Option, Runbook
 
-Action = Literal["diagnose", "option", "verify"]
+Action = Literal["diagnose", "rehearse", "option", "verify"]
 Result = Literal["done", "failed_launch", "timed_out", "interrupted"]
 
 
@@ -89,6 +89,7 @@ class Started(_Event):
     action: Action
     option: str = ""
     idempotent: bool = True
+    approval: bool = False  # whether a person must have allowed it
     reason: str
     considered: tuple[Considered, ...] = ()
 
@@ -106,11 +107,31 @@ class Finished(_Event):
     outcome: Outcome | None = None
 
 
+class Asked(_Event):
+    """An option waits for a person, who can see in ``run`` what it would change."""
+
+    kind: Literal["asked"] = "asked"
+    option: str
+    run: str
+    expires_at: Moment
+
+
 class Approved(_Event):
-    """A person allowed one option of this incident."""
+    """A person allowed one option of this incident, having the dry run ``seen``."""
 
     kind: Literal["approved"] = "approved"
     option: str
+    seen: str
+    who: str
+    reason: str
+
+
+class Denied(_Event):
+    """A person refused one option of this incident."""
+
+    kind: Literal["denied"] = "denied"
+    option: str
+    seen: str
     who: str
     reason: str
 
@@ -133,7 +154,7 @@ class Closed(_Event):
     who: str = "responder"
 
 
-Event = Opened | Fired | Ended | Started | Finished | Approved | Escalated | Closed
+Event = Opened | Fired | Ended | Started | Finished | Asked | Approved | Denied | Escalated | Closed
 EVENT: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="kind")])
 
 
@@ -141,10 +162,15 @@ class IllegalEvent(ResponderError):
     """This event must not follow the ones on record."""
 
 
+# A dry run with one of these says that the option would not do its work.
+_STOPPED = frozenset({"refused", "failed"})
+
+
 @dataclass(frozen=True)
 class Ran:
     """One step that has ended."""
 
+    run: str
     action: Action
     option: str
     result: Result
@@ -198,7 +224,9 @@ class State:
     evidence: Evidence | None = None
     evidence_at: datetime | None = None
     first_evidence: Evidence | None = None
+    asked: Asked | None = None
     approved: frozenset[str] = frozenset()
+    denied: Mapping[str, Denied] = field(default_factory=dict)
     reason: str = ""
     next_step: str = ""
 
@@ -255,7 +283,7 @@ def _opened(event: Opened) -> State:
     )
 
 
-def _applied(state: State, event: Event) -> State:  # noqa: PLR0911 -- one return for each kind of event
+def _applied(state: State, event: Event) -> State:  # noqa: C901, PLR0911 -- one case for each kind of event
     match event:
         case Fired():
             return replace(state, firing={**state.firing, event.fingerprint: event.starts_at})
@@ -273,8 +301,12 @@ def _applied(state: State, event: Event) -> State:  # noqa: PLR0911 -- one retur
             if state.running is None or state.running.run != event.run:
                 raise IllegalEvent(f"Run {event.run} is not the one that is running.")
             return _finished(state, state.running, event)
-        case Approved():
-            return replace(state, approved=state.approved | {event.option})
+        case Asked():
+            _refuse_unless(state.status is Status.OPEN and state.running is None, "Only an idle, open incident asks.")
+            until = f"{event.expires_at:%Y-%m-%d %H:%M:%S}Z"
+            return replace(state, asked=event, reason=f"Option {event.option} waits for approval until {until}.")
+        case Approved() | Denied():
+            return _answered(state, event)
         case Escalated():
             _refuse_unless(
                 state.status is Status.OPEN and state.running is None, "Only an idle, open incident escalates."
@@ -296,17 +328,36 @@ def _applied(state: State, event: Event) -> State:  # noqa: PLR0911 -- one retur
 def _check_option(state: State, event: Started) -> None:
     """Hold the two promises that matter most, whoever asks: never on a resolved alert, never blindly twice."""
     _refuse_unless(bool(state.firing), "The alert has ended; no option may start.")
+    _refuse_unless(not event.approval or event.option in state.approved, f"Nobody has approved option {event.option}.")
     earlier = state.attempts(event.option)
     _refuse_unless(
         not earlier or event.idempotent, f"Option {event.option} has run and is not idempotent; it must not run again."
     )
-    proving = [ran for ran in state.history if ran.action != "diagnose" and not ran.without_effect]
+    proving = _proofs(state)
     if proving:
         last = proving[-1]
         _refuse_unless(
             last.refused or last.verdict == "not_recovered",
             f"The last verdict is {last.verdict}; the next option may start only after not_recovered.",
         )
+
+
+def _answered(state: State, event: Approved | Denied) -> State:
+    asked = state.asked
+    if asked is None or asked.option != event.option or asked.run != event.seen:
+        raise IllegalEvent(f"Nobody was asked about option {event.option}, or it was another dry run.")
+    _refuse_unless(event.at <= asked.expires_at, f"The question about option {event.option} has expired.")
+    if isinstance(event, Approved):
+        return replace(state, asked=None, reason="", approved=state.approved | {event.option})
+    return replace(state, asked=None, reason="", denied={**state.denied, event.option: event})
+
+
+def answer(state: State, option: str, *, yes: bool, who: str, reason: str, at: datetime) -> Approved | Denied:
+    """Return a person's answer to what this incident asks; raises IllegalEvent if it asks no such thing."""
+    if state.asked is None or state.asked.option != option:
+        raise IllegalEvent(f"The incident does not ask about option {option}.")
+    model = Approved if yes else Denied
+    return model(at=at, option=option, seen=state.asked.run, who=who, reason=reason)
 
 
 def _refuse_unless(allowed: bool, message: str) -> None:  # noqa: FBT001 -- reads like an assertion
@@ -316,6 +367,7 @@ def _refuse_unless(allowed: bool, message: str) -> None:  # noqa: FBT001 -- read
 
 def _finished(state: State, started: Started, event: Finished) -> State:
     ran = Ran(
+        run=event.run,
         action=started.action,
         option=started.option,
         result=event.result,
@@ -352,6 +404,7 @@ class Policy(BaseModel):
     evidence_seconds: PositiveFloat = 300.0
     resumes: PositiveInt = 1
     settle_seconds: PositiveFloat = 900.0
+    approval_seconds: PositiveFloat = 3600.0
 
 
 @dataclass(frozen=True)
@@ -362,7 +415,18 @@ class Run:
     reason: str
     option: str = ""
     idempotent: bool = True
+    approval: bool = False
     considered: tuple[Considered, ...] = ()
+
+
+@dataclass(frozen=True)
+class Ask:
+    """Ask a person whether an option may run."""
+
+    option: str
+    run: str
+    expires_at: datetime
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -390,7 +454,7 @@ class Close:
     reason: str
 
 
-Step = Run | Wait | Escalate | Close
+Step = Run | Ask | Wait | Escalate | Close
 
 
 def decide(state: State, runbook: Runbook | None, now: datetime, policy: Policy) -> Step:
@@ -435,8 +499,7 @@ def _after_proof(  # noqa: PLR0911 -- one return for each rule
     state: State, runbook: Runbook, now: datetime, policy: Policy
 ) -> Step:
     """Act on what the last option or verification proved."""
-    effective = [ran for ran in state.history if not ran.without_effect]
-    proofs = [ran for ran in effective if ran.action != "diagnose"]
+    proofs = _proofs(state)
     if not proofs:
         return _next_option(state, runbook, now, policy)
     last = proofs[-1]
@@ -503,15 +566,16 @@ def _next_option(state: State, runbook: Runbook, now: datetime, policy: Policy) 
         )
     considered, chosen = _choose(state, runbook, evidence, policy)
     if chosen is not None:
-        if chosen.automation == "auto" or chosen.letter in state.approved:
-            return Run("option", chosen.reason, chosen.letter, chosen.idempotent, considered)
-        waits = "needs a person's approval" if chosen.automation == "approve" else "is done by hand"
+        if chosen.automation == "auto":
+            return Run("option", chosen.reason, chosen.letter, chosen.idempotent, considered=considered)
+        if chosen.automation == "approve":
+            return _with_approval(state, runbook, chosen, considered, now=now, policy=policy)
         return Escalate(
-            f"Option {chosen.letter} ({chosen.title}) fits the evidence and {waits}.",
-            f"See what it would do: {_command(runbook, 'option', chosen.letter)} --check; then run it without --check.",
+            f"Option {chosen.letter} ({chosen.title}) fits the evidence and is done by hand.",
+            _run_it(runbook, chosen),
             considered,
         )
-    if not any(ran.action == "verify" or (ran.action == "option" and not ran.refused) for ran in _told(state)):
+    if not any(ran.action == "verify" or not ran.refused for ran in _proofs(state)):
         # The service may have healed by itself: a person is not called before that is known.
         return Run("verify", "No option's evidence holds.", considered=considered)
     tried = ", ".join(dict.fromkeys(attempt.option for attempt in state.attempts())) or "none"
@@ -520,6 +584,36 @@ def _next_option(state: State, runbook: Runbook, now: datetime, policy: Policy) 
         _by_hand(runbook),
         considered,
     )
+
+
+def _with_approval(
+    state: State, runbook: Runbook, option: Option, considered: tuple[Considered, ...], *, now: datetime, policy: Policy
+) -> Step:
+    """Rehearse, ask, and go on as the answer says."""
+    letter, what = option.letter, f"Option {option.letter} ({option.title})"
+    if letter in state.approved:
+        return Run("option", option.reason, letter, option.idempotent, approval=True, considered=considered)
+    if letter in state.denied:
+        denied = state.denied[letter]
+        return Escalate(f"{what} was denied by {denied.who}: {denied.reason}", _by_hand(runbook), considered)
+    rehearsal = _rehearsal(state, letter)
+    if rehearsal is None:
+        return Run("rehearse", f"{what} needs approval: what it would do comes first.", letter, considered=considered)
+    if state.asked is None or state.asked.option != letter:
+        return Ask(letter, rehearsal.run, now + timedelta(seconds=policy.approval_seconds), option.reason)
+    if now < state.asked.expires_at:
+        return Wait(state.asked.expires_at, f"{what} waits for approval.")
+    return Escalate(f"{what} fits the evidence and nobody answered in time.", _run_it(runbook, option), considered)
+
+
+def _rehearsal(state: State, letter: str) -> Ran | None:
+    """Return the newest dry run of an option, unless something was done since."""
+    for ran in reversed(state.history):
+        if ran.action == "option" and not ran.without_effect and not ran.refused:
+            return None
+        if ran.action == "rehearse" and ran.option == letter and ran.result == "done":
+            return ran
+    return None
 
 
 def _fresh_evidence(state: State, now: datetime, policy: Policy) -> Mapping[str, Any] | None:
@@ -548,9 +642,13 @@ def _choose(
             )
             continue
         judgement = judge(option.when, evidence)
-        chosen = judgement.holds is True
+        rehearsal = _rehearsal(state, option.letter)
+        stopped = rehearsal is not None and rehearsal.outcome is not None and rehearsal.outcome.status in _STOPPED
+        chosen = judgement.holds is True and not stopped
         if chosen:
             why = option.reason
+        elif stopped and rehearsal is not None:
+            why = f"Its dry run says: {_reason(rehearsal)}"
         elif judgement.holds is False:
             why = f"The evidence does not support it: {option.when}"
         else:
@@ -578,8 +676,9 @@ def _failed_in_a_row(state: State, last: Ran) -> int:
     return len(same) - (effective[-1] + 1 if effective else 0)
 
 
-def _told(state: State) -> list[Ran]:
-    return [ran for ran in state.history if not ran.without_effect]
+def _proofs(state: State) -> list[Ran]:
+    """Return the steps that tell how the service is."""
+    return [ran for ran in state.history if ran.action in ("option", "verify") and not ran.without_effect]
 
 
 def _since_last_option(proofs: list[Ran]) -> list[Ran]:
@@ -600,12 +699,17 @@ def _reason(ran: Ran) -> str:
 
 
 def _name(action: Action, option: str) -> str:
-    return f"start option {option}" if action == "option" else f"run {action}"
+    return {"option": f"start option {option}", "rehearse": f"rehearse option {option}"}.get(action, f"run {action}")
 
 
 def _command(runbook: Runbook, action: Action, option: str) -> str:
-    what = f"--option {option}" if action == "option" else f"--{action}"
-    return f"alert-responder run {runbook.runbook} {what}"
+    what = f"--option {option}" if option else f"--{action}"
+    return f"alert-responder run {runbook.runbook} {what}{' --check' if action == 'rehearse' else ''}"
+
+
+def _run_it(runbook: Runbook, option: Option) -> str:
+    command = _command(runbook, "option", option.letter)
+    return f"See what it would do: {command} --check; then run it without --check."
 
 
 def _by_hand(runbook: Runbook) -> str:

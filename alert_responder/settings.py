@@ -18,7 +18,6 @@ from pydantic import (
     SecretStr,
     StringConstraints,
     ValidationError,
-    field_validator,
     model_validator,
 )
 
@@ -51,6 +50,9 @@ class Settings(BaseModel):
     state: Path = Field(default_factory=_state_folder)
     listen: Annotated[tuple[Address, ...], Field(min_length=1)] = ("127.0.0.1:19099",)
     tokens: tuple[SecretStr, ...] = ()
+    approvers: dict[Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._@-]{1,64}$")], SecretStr] = Field(
+        default_factory=dict
+    )
     most_body_bytes: PositiveInt = 4 * 1024 * 1024
     concurrency: PositiveInt = 4
     poll_seconds: PositiveFloat = 1.0
@@ -62,12 +64,14 @@ class Settings(BaseModel):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     policy: Policy = Policy()
 
-    @field_validator("tokens")
-    @classmethod
-    def _long_tokens(cls, tokens: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
-        if any(len(token.get_secret_value()) < _SHORTEST_TOKEN for token in tokens):
+    @model_validator(mode="after")
+    def _long_tokens(self) -> Settings:
+        texts = [token.get_secret_value() for token in (*self.tokens, *self.approvers.values())]
+        if any(len(text) < _SHORTEST_TOKEN for text in texts):
             raise ValueError(f"expected each token to have at least {_SHORTEST_TOKEN} characters")
-        return tokens
+        if len(set(texts)) < len(texts):
+            raise ValueError("expected every token to be given once: who may approve is told by the token")
+        return self
 
     @model_validator(mode="before")
     @classmethod
@@ -83,8 +87,8 @@ class Settings(BaseModel):
         return self.state / "incidents.sqlite3"
 
 
+_MAPPINGS = frozenset({"policy", "approvers"})
 _LISTS = frozenset({"collections", "listen", "tokens", "pass_environment"})
-_PATHS = ("project", "runbooks", "inventory", "collections", "state")
 
 
 def load_settings(file: Path | None, environment: Mapping[str, str]) -> Settings:
@@ -131,7 +135,7 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
         name = variable.removeprefix(PREFIX).lower()
         if name in _LISTS:
             values[name] = [item.strip() for item in text.split(",") if item.strip()]
-        elif name == "policy":
+        elif name in _MAPPINGS:
             try:
                 values[name] = load_yaml(text)
             except yaml.YAMLError as error:

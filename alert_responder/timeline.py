@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from alert_responder.incidents import (
     Approved,
+    Asked,
     Closed,
+    Denied,
     Ended,
     Escalated,
     Event,
@@ -77,8 +79,10 @@ def _lines(event: Event, started: Mapping[str, Started]) -> tuple[str, list[str]
             return f"{_step(event)} started: {plain(event.reason)}", [_why(one) for one in event.considered]
         case Finished():
             return _finished(event, _step(started[event.run]))
-        case Approved():
-            return f"{plain(event.who)} approved option {event.option}: {plain(event.reason)}", []
+        case Asked():
+            return f"Option {event.option} waits for approval until {event.expires_at:%Y-%m-%d %H:%M:%S}Z", []
+        case Approved() | Denied():
+            return f"{plain(event.who)} {event.kind} option {event.option}: {plain(event.reason)}", []
         case Escalated():
             return "Escalated: " + plain(event.reason), [
                 *(_why(one) for one in event.considered),
@@ -90,7 +94,8 @@ def _lines(event: Event, started: Mapping[str, Started]) -> tuple[str, list[str]
 
 
 def _step(event: Started) -> str:
-    return f"Option {event.option}" if event.action == "option" else event.action.capitalize()
+    names = {"option": f"Option {event.option}", "rehearse": f"Dry run of option {event.option}"}
+    return names.get(event.action, event.action.capitalize())
 
 
 def _finished(event: Finished, step: str) -> tuple[str, list[str]]:

@@ -9,8 +9,9 @@ import binascii
 import hmac
 import logging
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
+from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
@@ -18,12 +19,14 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from alert_responder.alerts import parse_webhook
-from alert_responder.errors import BadPayload, StoreUnavailable, UnknownIncident
-from alert_responder.incidents import EVENT, Event, Status
+from alert_responder.errors import BadPayload, Conflict, StoreUnavailable, UnknownIncident, explain
+from alert_responder.incidents import EVENT, Event, IllegalEvent, Status, answer, fold
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
+
+    from pydantic import SecretStr
 
     from alert_responder.metrics import Metrics
     from alert_responder.receiver import Receiver
@@ -57,6 +60,8 @@ class Web:
                 Route("/api/v1/alerts", self.receive, methods=["POST"]),
                 Route("/api/v1/incidents", self.incidents),
                 Route("/api/v1/incidents/{number:int}", self.incident),
+                Route("/api/v1/incidents/{number:int}/approve", self.approve, methods=["POST"]),
+                Route("/api/v1/incidents/{number:int}/deny", self.deny, methods=["POST"]),
                 Route("/healthz", self.health),
                 Route("/readyz", self.ready),
                 Route("/metrics", self.exposition),
@@ -66,6 +71,8 @@ class Web:
                 BadPayload: self.refuse,
                 StoreUnavailable: self.refuse,
                 UnknownIncident: self.refuse,
+                IllegalEvent: self.refuse,
+                Conflict: self.refuse,
                 Exception: self.refuse,
             },
         )
@@ -96,11 +103,31 @@ class Web:
     async def incident(self, request: Request) -> Response:
         """Show one incident with every event."""
         self._authenticate(request)
-        number = request.path_params["number"]
-        if number > _LARGEST_NUMBER:
-            raise UnknownIncident("There is no incident with so large a number.")
+        number = _number(request)
         events = await asyncio.to_thread(self.store.events, number)
         return JSONResponse({"id": number, "events": [event_document(event) for event in events]})
+
+    async def approve(self, request: Request) -> Response:
+        """Take a person's yes: the option may run."""
+        return await self._answer(request, yes=True)
+
+    async def deny(self, request: Request) -> Response:
+        """Take a person's no: the incident is escalated."""
+        return await self._answer(request, yes=False)
+
+    async def _answer(self, request: Request, *, yes: bool) -> Response:
+        who = self._person(request)
+        try:
+            given = _Answer.model_validate_json(await self._body(request))
+        except ValidationError as error:
+            raise BadPayload(f"The answer was not accepted: {'; '.join(explain(error))}.") from error
+        number = _number(request)
+        state = fold(await asyncio.to_thread(self.store.events, number))
+        event = answer(state, given.option, yes=yes, who=who, reason=given.reason, at=self.clock())
+        await asyncio.to_thread(self.store.append, number, [event], owner=None, expected=state.sequence)
+        log.info("Incident %d: %s by %s", number, event.kind, who, extra={"action": f"incident.{event.kind}"})
+        self.receiver.on_news()
+        return JSONResponse(event_document(event))
 
     async def health(self, _request: Request) -> Response:
         """Say that the process lives."""
@@ -129,6 +156,8 @@ class Web:
                 status, message = 400, str(error)
             case UnknownIncident():
                 status, message = 404, str(error)
+            case IllegalEvent() | Conflict():
+                status, message = 409, str(error)
             case StoreUnavailable():
                 status, message = 503, "The store is not available; nothing was recorded. Try again."
                 self.metrics.errors.labels("store").inc()
@@ -141,23 +170,20 @@ class Web:
         return JSONResponse({"error": {"status": status, "message": message}}, status, headers)
 
     def _authenticate(self, request: Request) -> None:
-        scheme, _, given = request.headers.get("authorization", "").partition(" ")
-        if scheme.lower() == "basic":
-            # Senders that know only basic authentication put the token into the password.
-            try:
-                given = base64.b64decode(given, validate=True).decode().partition(":")[2]
-            except (binascii.Error, UnicodeDecodeError):
-                given = ""
-        elif scheme.lower() != "bearer":
-            given = ""
+        tokens = [*self.settings.tokens, *self.settings.approvers.values()]
         # Every token is compared, so that the time tells nothing about which one was close.
-        matches = [
-            hmac.compare_digest(token.get_secret_value().encode(), given.encode()) for token in self.settings.tokens
-        ]
-        if not any(matches):
+        if not any([_same(token, request) for token in tokens]):  # noqa: C419 -- see above
             raise HTTPException(
                 401, "A valid token is needed: Authorization: Bearer TOKEN.", {"WWW-Authenticate": "Bearer"}
             )
+
+    def _person(self, request: Request) -> str:
+        """Return who asks; a sender of alerts may not approve."""
+        self._authenticate(request)
+        names = [name for name, token in self.settings.approvers.items() if _same(token, request)]
+        if not names:
+            raise HTTPException(403, "This token may send and read, not approve; see the setting approvers.")
+        return names[0]
 
     async def _body(self, request: Request) -> bytes:
         limit = self.settings.most_body_bytes
@@ -173,6 +199,33 @@ class Web:
         except ClientDisconnect:
             raise HTTPException(400, "The sender went away.") from None
         return bytes(body)
+
+
+class _Answer(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    option: Annotated[str, StringConstraints(pattern=r"^[A-Z]$")]
+    reason: Annotated[str, StringConstraints(min_length=1, max_length=1000, strip_whitespace=True)]
+
+
+def _number(request: Request) -> int:
+    number: int = request.path_params["number"]
+    if number > _LARGEST_NUMBER:
+        raise UnknownIncident("There is no incident with so large a number.")
+    return number
+
+
+def _same(token: SecretStr, request: Request) -> bool:
+    scheme, _, given = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "basic":
+        # Senders that know only basic authentication put the token into the password.
+        try:
+            given = base64.b64decode(given, validate=True).decode().partition(":")[2]
+        except (binascii.Error, UnicodeDecodeError):
+            given = ""
+    elif scheme.lower() != "bearer":
+        given = ""
+    return hmac.compare_digest(token.get_secret_value().encode(), given.encode())
 
 
 def summary_document(line: Summary) -> dict[str, Any]:

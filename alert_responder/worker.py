@@ -14,6 +14,8 @@ from alert_responder.alerts import run_variables
 from alert_responder.documents import Evidence, Outcome, read_document
 from alert_responder.errors import CatalogError, Conflict, ResponderError, StoreUnavailable
 from alert_responder.incidents import (
+    Ask,
+    Asked,
     Close,
     Closed,
     Escalate,
@@ -138,6 +140,16 @@ class Worker:
                 if isinstance(step, Run):
                     assert runbook is not None
                     state = await self._run(incident, state, runbook, step)
+                elif isinstance(step, Ask):
+                    asked = Asked(at=self.clock(), option=step.option, run=step.run, expires_at=step.expires_at)
+                    state = await self._append(incident, asked, expected=state.sequence)
+                    log.warning(
+                        "Incident %d asks whether option %s may run: %s",
+                        incident,
+                        step.option,
+                        step.reason,
+                        extra=_about("incident.asked", incident),
+                    )
                 else:
                     state = await self._append(incident, self._last_word(step), expected=state.sequence)
                     self.metrics.ended.labels(state.runbook or "", state.status.value).inc()
@@ -163,6 +175,7 @@ class Worker:
             playbook=play.playbook,
             timeout_seconds=play.timeout_seconds,
             variables=run_variables(state.alert, labels, run=run, incident=incident),
+            check=step.action == "rehearse",
         )
         started = Started(
             at=self.clock(),
@@ -170,6 +183,7 @@ class Worker:
             action=step.action,
             option=step.option,
             idempotent=step.idempotent,
+            approval=step.approval,
             reason=step.reason,
             considered=step.considered,
         )
@@ -281,7 +295,7 @@ def read_report(report: Report, started: Started, *, runbook: str, at: datetime)
 
 
 def _play(runbook: Runbook, step: Run) -> Play:
-    if step.action == "option":
+    if step.option:
         return runbook.option(step.option)
     return runbook.diagnose if step.action == "diagnose" else runbook.verify
 

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from alert_responder.incidents import (
-    Approved,
+    Ask,
+    Asked,
     Close,
     Closed,
     Ended,
@@ -28,6 +29,7 @@ from alert_responder.incidents import (
     Status,
     Step,
     Wait,
+    answer,
     decide,
     fold,
 )
@@ -57,9 +59,11 @@ OPENED = Opened(at=NOON, alert=make_alert(), service="thing", runbook="tiny", pr
 class Story:
     """The events of one incident, told in short words.
 
-    ``d`` a diagnosis, ``v:VERDICT`` a verification, ``A:VERDICT`` an option (``A!`` when it is idempotent);
+    ``d`` a diagnosis, ``v:VERDICT`` a verification, ``A:VERDICT`` an option (``A!`` when it is idempotent, ``A+`` when
+    it needs approval), ``A?:VERDICT`` its dry run;
     in place of a verdict: ``refused``, ``nolaunch``, ``nodocument``, ``timeout``, ``crash``, ``running``.
-    ``wait:SECONDS`` lets time pass, ``ended`` and ``fired`` are alerts, ``approve:D`` is a person.
+    ``wait:SECONDS`` lets time pass, ``ended`` and ``fired`` are alerts;
+    ``ask:D``, ``approve:D`` and ``deny:D`` are approvals.
     """
 
     evidence: dict[str, Any] = field(default_factory=lambda: {"a": True, "b": True, "c": True})
@@ -82,17 +86,30 @@ class Story:
             self.events.append(Ended(at=self.now, fingerprint=how or "f1", ends_at=self.now))
         elif what == "fired":
             self.events.append(Fired(at=self.now, fingerprint=how or "f1", starts_at=self.now))
-        elif what == "approve":
-            self.events.append(Approved(at=self.now, option=how, who="kim", reason="seen"))
+        elif what == "ask":
+            rehearsal = next(ran.run for ran in fold(self.events).history if ran.action == "rehearse")
+            expires_at = self.now + timedelta(seconds=60)
+            self.events.append(Asked(at=self.now, option=how, run=rehearsal, expires_at=expires_at))
+        elif what in ("approve", "deny"):
+            state, yes = fold(self.events), what == "approve"
+            self.events.append(answer(state, how, yes=yes, who="kim", reason="seen", at=self.now))
         else:
             self._run(what, how)
 
     def _run(self, what: str, how: str) -> None:
         run = f"run-{len(self.events)}"
-        action: Any = {"d": "diagnose", "v": "verify"}.get(what, "option")
-        letter = what[0] if action == "option" else ""
+        action: Any = {"d": "diagnose", "v": "verify"}.get(what, "rehearse" if what.endswith("?") else "option")
+        letter = what[0] if action in ("option", "rehearse") else ""
         self.events.append(
-            Started(at=self.now, run=run, action=action, option=letter, idempotent=what.endswith("!"), reason="x")
+            Started(
+                at=self.now,
+                run=run,
+                action=action,
+                option=letter,
+                idempotent=what.endswith("!"),
+                approval=what.endswith("+"),
+                reason="x",
+            )
         )
         if how == "running":
             return
@@ -132,6 +149,8 @@ def short(step: Step) -> str:
             return step.action
         case Wait():
             return "wait" if step.until else "idle"
+        case Ask():
+            return "ask"
         case Close():
             return step.status
         case Escalate():
@@ -269,24 +288,69 @@ def test_no_evidence_holds_is_verified_before_a_person_is_called() -> None:
     assert [item.holds for item in step.considered] == [False, False, None]
 
 
-@pytest.mark.parametrize("automation", ["approve", "manual"])
-def test_an_option_that_needs_a_person_escalates_with_the_command(automation: str) -> None:
+def test_an_option_that_is_done_by_hand_escalates_with_the_command() -> None:
     """The responder neither runs it nor goes on to a more invasive one."""
-    runbook = make_runbook(make_option("A", automation=automation), make_option("B"))
+    runbook = make_runbook(make_option("A", automation="manual"), make_option("B"))
     told = Story()
     step = decide(told.tell("d"), runbook, told.now, POLICY)
 
     assert isinstance(step, Escalate)
-    assert step.reason.startswith("Option A (Title A) fits the evidence and ")
+    assert step.reason == "Option A (Title A) fits the evidence and is done by hand."
     assert "alert-responder run tiny --option A --check" in step.next_step
 
 
-def test_an_approved_option_runs() -> None:
-    """An approval is one more event."""
+@pytest.mark.parametrize(
+    ("story", "expected"),
+    [
+        pytest.param("d", "rehearse", id="the-dry-run-comes-first"),
+        pytest.param("d A?:nolaunch", "wait", id="a-dry-run-that-did-not-start-is-tried-again"),
+        pytest.param("d A?:unchecked", "ask", id="then-a-person-is-asked"),
+        pytest.param("d A?:unchecked ask:A", "wait", id="and-waited-for"),
+        pytest.param("d A?:unchecked ask:A wait:62", "escalate", id="not-for-ever"),
+        pytest.param("d A?:unchecked ask:A approve:A", "A", id="approved"),
+        pytest.param("d A?:unchecked ask:A deny:A", "escalate", id="denied"),
+        pytest.param("d A?:unchecked ask:A approve:A wait:301", "diagnose", id="approved-on-fresh-evidence-only"),
+        pytest.param("d A?:refused", "B", id="a-dry-run-that-refuses-leads-on"),
+        pytest.param("d A?:unchecked ask:A ended", "resolved", id="the-alert-ended-while-waiting"),
+        pytest.param("d A?:unchecked ask:A approve:A ended", "resolved", id="the-alert-ended-after-the-approval"),
+        pytest.param("d A?:unchecked ask:A approve:A A+:not_recovered d", "B", id="approved-and-did-not-help"),
+    ],
+)
+def test_an_option_that_needs_approval(story: str, expected: str) -> None:
+    """Each row: what happened, and what comes next."""
     told = Story()
-    runbook = make_runbook(make_option("A", automation="approve"))
+    runbook = make_runbook(make_option("A", automation="approve"), make_option("B"))
 
-    assert short(decide(told.tell("d approve:A"), runbook, told.now, POLICY)) == "A"
+    assert short(decide(told.tell(story), runbook, told.now, POLICY)) == expected
+
+
+def test_an_answer_is_to_the_question_that_was_asked() -> None:
+    """No approval without a question, for another option, for another dry run, or too late."""
+    told = Story()
+    state = told.tell("d A?:unchecked ask:A")
+    with pytest.raises(IllegalEvent, match="does not ask about option B"):
+        answer(state, "B", yes=True, who="kim", reason="x", at=told.now)
+    given = answer(state, "A", yes=True, who="kim", reason="x", at=told.now)
+    with pytest.raises(IllegalEvent, match="another dry run"):
+        fold([*told.events, given.model_copy(update={"seen": "other"})])
+    with pytest.raises(IllegalEvent, match="has expired"):
+        fold([*told.events, given.model_copy(update={"at": told.now + timedelta(hours=1)})])
+    with pytest.raises(IllegalEvent, match="Nobody was asked"):
+        fold([*told.events, given, given])
+
+
+def test_a_denial_names_who_and_why() -> None:
+    """The escalation says who refused, and the reason."""
+    told = Story()
+    step = decide(
+        told.tell("d A?:unchecked ask:A deny:A"),
+        make_runbook(make_option("A", automation="approve")),
+        told.now,
+        POLICY,
+    )
+
+    assert isinstance(step, Escalate)
+    assert step.reason == "Option A (Title A) was denied by kim: seen"
 
 
 @pytest.mark.parametrize(
@@ -416,25 +480,38 @@ OUTCOMES = st.sampled_from(
 BETWEEN = st.sampled_from(["", "", "", "ended", "fired", "fired:f2", "ended:f2", "wait:700", "back"])
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(
     idempotent=st.lists(st.booleans(), min_size=3, max_size=3),
     evidence=st.fixed_dictionaries({}, optional={letter: st.booleans() for letter in "abc"}),
     outcomes=st.lists(OUTCOMES, min_size=60, max_size=60),
     between=st.lists(BETWEEN, min_size=120, max_size=120),
+    approve=st.sampled_from(["", "", "A", "B"]),
+    answers=st.lists(st.sampled_from(["approve", "deny", ""]), min_size=4, max_size=4),
 )
-def test_every_order_of_events_keeps_the_promises_and_ends(  # noqa: C901, PLR0912 -- one branch for each kind of step
-    idempotent: list[bool], evidence: dict[str, bool], outcomes: list[str], between: list[str]
+def test_every_order_of_events_keeps_the_promises_and_ends(  # noqa: C901, PLR0912, PLR0915 -- one branch for each kind of step
+    *,
+    idempotent: list[bool],
+    evidence: dict[str, bool],
+    outcomes: list[str],
+    between: list[str],
+    approve: str,
+    answers: list[str],
 ) -> None:
     """Whatever happens: no option twice unless idempotent, none after doubt, none on an ended alert, and it ends."""
     runbook = make_runbook(
-        *(make_option(letter, idempotent=flag) for letter, flag in zip("ABC", idempotent, strict=True))
+        *(
+            make_option(letter, idempotent=flag, automation="approve" if letter == approve else "auto")
+            for letter, flag in zip("ABC", idempotent, strict=True)
+        )
     )
     told = Story(evidence=evidence)
     told.tell("")
     firing = {"f1"}
     proof = "none"
     begun: dict[str, list[str]] = {}
+    approved: set[str] = set()
+    asks = 0
     for word, outcome in zip(between, outcomes * 2, strict=True):
         # What the world does between two decisions: alerts come and go, time passes, the clock steps back.
         if word == "back":
@@ -455,10 +532,19 @@ def test_every_order_of_events_keeps_the_promises_and_ends(  # noqa: C901, PLR09
                 earlier = begun.setdefault(letter, [])
                 assert not earlier or (runbook.option(letter).idempotent and earlier == [earlier[0]])
                 assert all(how in ("crash", "nodocument") for how in earlier)
+                assert letter != approve or letter in approved
                 told._word(f"{letter}{'!' if runbook.option(letter).idempotent else ''}:{outcome}")
                 if outcome != "nolaunch":
                     earlier.append(outcome)
                     proof = outcome
+            case Run(action="rehearse", option=letter):
+                told._word(f"{letter}?:{'unchecked' if outcome in ('recovered', 'not_recovered') else outcome}")
+            case Ask(option=letter):
+                told._word(f"ask:{letter}")
+                if asks < len(answers) and answers[asks]:
+                    told._word(f"{answers[asks]}:{letter}")
+                    approved |= {letter} if answers[asks] == "approve" else set()
+                asks += 1
             case Run(action=action):
                 how = "recovered" if outcome == "refused" else outcome
                 told._word(f"{action[0]}:{how}")

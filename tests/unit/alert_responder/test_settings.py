@@ -99,6 +99,11 @@ def test_secrets_print_as_stars(tmp_path: Path) -> None:
         load_settings(write(tmp_path, "tokens: [s3cr3t]"), {})
     assert "s3cr3t" not in str(caught.value)
     assert "expected each token to have at least 16 characters" in str(caught.value)
+    with pytest.raises(SettingsError) as caught:
+        load_settings(None, {"ALERT_RESPONDER_APPROVERS": "{kim: [s3cr3t-s3cr3t-s3cr3t]}"})
+    assert "s3cr3t" not in str(caught.value)
+    with pytest.raises(SettingsError, match="expected every token to be given once"):
+        load_settings(None, {"ALERT_RESPONDER_TOKENS": "a" * 16, "ALERT_RESPONDER_APPROVERS": "{kim: %s}" % ("a" * 16)})
 
 
 def test_an_empty_file_is_all_defaults(tmp_path: Path) -> None:

@@ -5,18 +5,20 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
 
+from alert_responder.incidents import Asked, Finished, Started
 from alert_responder.metrics import Metrics
 from alert_responder.receiver import Receiver
 from alert_responder.runbooks import Catalog
 from alert_responder.settings import Settings
 from alert_responder.store_memory import MemoryStore
 from alert_responder.web import Web
-from tests.unit.alert_responder.makers import NOON, make_runbook
+from tests.unit.alert_responder.makers import NOON, make_outcome, make_runbook
 from tests.unit.alert_responder.test_alerts import payload
 
 if TYPE_CHECKING:
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
 TOKEN = "0123456789abcdef"
 OLD_TOKEN = "fedcba9876543210"
+KIM = "kims-0123456789abcdef"
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
 
 
@@ -34,7 +37,9 @@ class Server:
         self.store = MemoryStore()
         self.metrics = Metrics()
         self.woken = 0
-        self.settings = Settings.model_validate({"tokens": [TOKEN, OLD_TOKEN], "most_body_bytes": 100_000})
+        self.settings = Settings.model_validate(
+            {"tokens": [TOKEN, OLD_TOKEN], "approvers": {"kim": KIM}, "most_body_bytes": 100_000}
+        )
         receiver = Receiver(self.store, Catalog({"tiny": make_runbook()}), self.metrics, lambda: NOON, self.wake)
         self.app = Web(self.settings, receiver, self.store, self.metrics, lambda: NOON).app()
 
@@ -231,6 +236,59 @@ def test_one_incident_is_shown_with_its_events(server: Server) -> None:
 
     assert document["id"] == 1
     assert document["events"][0]["alert"]["labels"]["alertname"] == "ThingFull"
+
+
+def ask_about_option_a(server: Server) -> None:
+    """Bring incident 1 to the question whether option A may run."""
+    server.ask("POST", "/", content=payload(labels={"alertname": "ThingFull", "service": "thing", "instance": "a"}))
+    server.store.append(
+        1,
+        [
+            Started(at=NOON, run="r1", action="rehearse", option="A", reason="x"),
+            Finished(at=NOON, run="r1", result="done", began=True, outcome=make_outcome("unchecked")),
+            Asked(at=NOON, option="A", run="r1", expires_at=NOON + timedelta(hours=1)),
+        ],
+        owner=None,
+    )
+    server.woken = 0
+
+
+@pytest.mark.parametrize(("word", "kind"), [("approve", "approved"), ("deny", "denied")])
+def test_a_person_answers(server: Server, word: str, kind: str) -> None:
+    """The record says who, why, and which dry run they could see; the worker is woken."""
+    ask_about_option_a(server)
+    headers = {"Authorization": f"Bearer {KIM}"}
+    given = {"option": "A", "reason": "It is night."}
+    answer = server.ask("POST", f"/api/v1/incidents/1/{word}", headers=headers, json=given)
+
+    assert answer.status_code == 200
+    said = server.store.events(1)[-1].model_dump(include={"kind", "who", "reason", "seen", "option"})
+    assert said == {"kind": kind, "who": "kim", "reason": "It is night.", "seen": "r1", "option": "A"}
+    assert server.woken == 1
+    assert server.ask("POST", f"/api/v1/incidents/1/{word}", headers=headers, json=given).status_code == 409
+
+
+@pytest.mark.parametrize(
+    ("token", "number", "given", "status"),
+    [
+        pytest.param(TOKEN, 1, {"option": "A", "reason": "x"}, 403, id="a-sender-may-not-approve"),
+        pytest.param("wrong", 1, {"option": "A", "reason": "x"}, 401, id="no-token"),
+        pytest.param(KIM, 1, {"option": "B", "reason": "x"}, 409, id="another-option"),
+        pytest.param(KIM, 7, {"option": "A", "reason": "x"}, 404, id="another-incident"),
+        pytest.param(KIM, 1, {"option": "A", "reason": " "}, 400, id="no-reason"),
+        pytest.param(KIM, 1, {"option": "A", "reason": "x", "who": "root"}, 400, id="somebody-elses-name"),
+    ],
+)
+def test_an_answer_that_does_not_count(
+    server: Server, token: str, number: int, given: dict[str, str], status: int
+) -> None:
+    """Each row is refused and changes nothing."""
+    ask_about_option_a(server)
+    headers = {"Authorization": f"Bearer {token}"}
+    answer = server.ask("POST", f"/api/v1/incidents/{number}/approve", headers=headers, json=given)
+
+    assert answer.status_code == status
+    assert server.store.events(1)[-1].kind == "asked"
 
 
 def test_health_needs_nothing_and_readiness_needs_a_worker(server: Server) -> None:
