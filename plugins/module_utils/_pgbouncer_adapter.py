@@ -95,7 +95,8 @@ class Psycopg2Console(Console):
         try:
             self._run(sql.SQL(verb + " {}").format(sql.Identifier(database)), timeout_seconds)
         except ActionFailed as error:
-            if verb != "RESUME" or "is not paused" not in str(error):
+            # "no such database": one that stands for * in the configuration of a PgBouncer that has restarted.
+            if verb != "RESUME" or not any(sign in str(error) for sign in ("is not paused", "no such database")):
                 raise
 
     def set_login_retry(self, seconds: int) -> None:
@@ -146,10 +147,14 @@ class Psycopg2Console(Console):
 
 
 def _login_failed(login: Login, error: BaseException) -> ConnectionFailed:
+    """Explain what only PgBouncer says; the rest is libpq's."""
     if "not allowed" in str(error):
-        return ConnectionFailed(
-            f'Cannot log in to the console of PgBouncer {login.instance}: user "{login.user}" is neither in '
-            "admin_users nor in stats_users. Add it and reload PgBouncer, or set login_user.",
-            instance=login.instance,
-        )
-    return connection_failed(login, error)
+        cause = "it is neither in admin_users nor in stats_users. Add it and reload PgBouncer, or set login_user."
+    elif "SASL authentication failed" in str(error):
+        cause = "authentication failed. Check login_user and login_password."
+    else:
+        return connection_failed(login, error)
+    return ConnectionFailed(
+        f'Cannot log in to the console of PgBouncer {login.instance} as "{login.user}": {cause}',
+        instance=login.instance,
+    )

@@ -27,7 +27,9 @@ class Console(ABC):
 
     @abstractmethod
     def command(self, verb: str, database: str, *, timeout_seconds: float) -> None:
-        """Send ``verb`` (RECONNECT, PAUSE, KILL, RESUME) for one database; RESUME of one that is not paused is fine.
+        """Send ``verb`` (RECONNECT, PAUSE, KILL, RESUME) for one database.
+
+        RESUME of a database that is not paused, or not known, is fine.
 
         Raises:
             ActionFailed: PgBouncer refuses; the text says why.

@@ -206,13 +206,14 @@ class ConsoleContract:
     """
 
     def test_a_paused_database_shows_so_until_it_is_resumed(self, connect: Callable[[], Console]) -> None:
-        """PAUSE and RESUME do what they say; the second RESUME is no error."""
+        """PAUSE and RESUME do what they say; RESUME of what is not paused, or not known, is no error."""
         console = connect()
         console.command("PAUSE", "app", timeout_seconds=5)
         assert self.paused(console)
         for _ in range(2):
             console.command("RESUME", "app", timeout_seconds=5)
             assert not self.paused(console)
+        console.command("RESUME", "unknown", timeout_seconds=5)
 
     def test_kill_drops_the_connections_and_leaves_the_database_paused(self, connect: Callable[[], Console]) -> None:
         """Without RESUME, every client that comes back waits."""
