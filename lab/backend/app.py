@@ -20,8 +20,7 @@ from pydantic import BaseModel, Field
 from sqlalchemy import Engine, NullPool, create_engine, text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
-
-from integrations.sqlalchemy_pool import PoolAdmin, Pools
+from sqlalchemy_pool import PoolAdmin, Pools
 
 from .metrics import Measure, cache_requests
 
