@@ -1,172 +1,222 @@
 # Copyright (c) 2026, The ops.runbooks contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to the ops.runbooks collection: may change without notice.
-"""Services of a Docker Compose project, found by the labels of its containers.
+"""Services of a Docker Compose project.
 
-State is read through the Docker API; replicas are created by the Compose CLI, the only thing that knows the project's
-files as their author does.
+State is read through the Docker API, by the labels that Compose leaves on containers. Replicas are created by the
+Compose CLI, the only thing that reads the project's files as their author means them.
 """
 
 from __future__ import annotations
 
 import json
-import traceback
-from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.ops.runbooks.plugins.module_utils._errors import (
     ActionFailed,
-    ConnectionFailed,
-    MissingLibrary,
     PreconditionFailed,
     Unsupported,
 )
-from ansible_collections.ops.runbooks.plugins.module_utils._service_scale import Definition, Replica, ServiceEngine
-
-try:
-    import docker
-    import docker.errors
-
-    IMPORT_FAILURE: str | None = None
-except ImportError:
-    IMPORT_FAILURE = traceback.format_exc()
+from ansible_collections.ops.runbooks.plugins.module_utils._service_ports import ServiceEngine
+from ansible_collections.ops.runbooks.plugins.module_utils._service_replicas import Definition, HostPort, Replica
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from ansible_collections.ops.runbooks.plugins.module_utils._docker_engine import DockerEngine
 
 LABEL = "com.docker.compose."
-# Above the longest grace period that is in use; the engine itself answers at once.
-API_TIMEOUT_SECONDS = 300
 
 
 class ComposeEngine(ServiceEngine):
     """The services of one Compose project on one Docker engine."""
 
-    def __init__(self, project: str, run: Callable[[list[str]], tuple[int, str, str]]) -> None:
-        """Connect to the engine of the environment; ``run`` starts a program and returns code, output, errors."""
-        if IMPORT_FAILURE is not None:
-            raise MissingLibrary("docker", IMPORT_FAILURE)
+    picks_leaving = True
+
+    def __init__(
+        self,
+        docker: DockerEngine,
+        project: str,
+        run: Callable[[list[str]], tuple[int, str, str]],
+        *,
+        source: Path | None = None,
+        files: Sequence[Path] = (),
+        env_files: Sequence[Path] = (),
+    ) -> None:
+        """``run`` starts a program; without ``source`` the project's files are those its containers came from."""
+        self._docker = docker
         self._project = project
         self._run = run
-        try:
-            self._client = docker.from_env(timeout=API_TIMEOUT_SECONDS)
-            self._client.ping()
-        except (docker.errors.DockerException, OSError) as error:
-            raise ConnectionFailed(
-                f"Cannot reach the Docker engine: {error}. Check that it runs, that this user may use it, and "
-                "DOCKER_HOST."
-            ) from error
-        self._command_line: list[str] | None = None
+        self._source = source
+        self._files = files
+        self._env_files = env_files
 
     def definition(self, service: str) -> Definition:
         """Return what the project's files say of a service."""
-        services = self._configuration()["services"]
+        # Holds secrets of the project: read here and never returned. The profile makes every service visible.
+        services = json.loads(self._compose(service, "--profile", "*", "config", "--format", "json"))["services"]
         if service not in services:
             raise PreconditionFailed(
-                f"Cannot find service {service!r} in project {self._project}. It has: {', '.join(sorted(services))}."
+                f"Cannot find service {service!r} in project {self._project}. Its services are: "
+                f"{', '.join(sorted(services))}."
             )
         found = services[service]
-        ports = [str(port.get("published") or "") for port in found.get("ports", [])]
         return Definition(
             name=service,
-            container_name=found.get("container_name"),
-            # Without a number, with 0 or a range the engine itself chooses a free one.
-            host_ports=tuple(port for port in ports if port not in ("", "0") and "-" not in port),
-            replicas=found.get("deploy", {}).get("replicas", found.get("scale", 1)),
             source="the Compose file",
+            replicas=found.get("deploy", {}).get("replicas", found.get("scale", 1)),
+            container_name=found.get("container_name"),
+            host_ports=tuple(
+                HostPort(port["published"], _size(port["published"]))
+                for port in found.get("ports", [])
+                if port.get("published", "0") not in ("", "0")  # 0: the engine chooses a free one
+            ),
+            drift=tuple(self._drift(service, found)),
         )
 
     def replicas(self, service: str) -> list[Replica]:
         """Return the containers of a service by number."""
-        listed = self._containers(f"{LABEL}service={service}")
-        found = [self._replica(entry["Id"]) for entry in listed]
+        found = [self._replica(entry["Id"]) for entry in self._containers(service)]
         return sorted((replica for replica in found if replica is not None), key=lambda replica: replica.number)
 
-    def add_replicas(self, service: str, total: int) -> None:
-        """Let Compose create what is missing."""
-        wanted = ["--no-deps", "--no-recreate", "--scale", f"{service}={total}", service]
-        self._compose("up", "--detach", *wanted)
+    def add(self, service: str, total: int) -> None:
+        """Start the stopped containers first; let Compose create what is still missing."""
+        every = self.replicas(service)
+        if total > len(every):
+            self._up(service, "--no-recreate", "--scale", f"{service}={total}")
+            return
+        # Asked for fewer than there are, stopped ones included, Compose would remove some, running ones too.
+        missing = total - sum(replica.counts for replica in every)
+        for replica in [replica for replica in every if not replica.counts][:missing]:
+            self.start(replica)
 
-    def remove(self, replica: Replica) -> None:
-        """Stop by the container's own signal and grace period, then remove it with its anonymous volumes."""
-        try:
-            container = self._client.containers.get(replica.id)
-            container.stop()
-            container.remove(v=True)
-        except docker.errors.NotFound:
-            return  # it went by itself, which is what was wanted
-        except docker.errors.DockerException as error:
-            raise ActionFailed(f"Cannot remove {replica.name}: {error}. Look at it with docker inspect.") from error
+    def remove(self, leaving: Sequence[Replica], *, new: bool) -> None:
+        """Stop and remove these containers; what is not new leaves its anonymous volumes, as Compose does."""
+        for replica in leaving:
+            self.stop(replica)
+            self._docker.remove(replica.id, replica.name, volumes=new)
 
-    def log_tail(self, replica: Replica, lines: int) -> str:
+    def start(self, replica: Replica) -> None:
+        """Start a container that has stopped."""
+        self._docker.start(replica.id, replica.name)
+
+    def stop(self, replica: Replica) -> None:
+        """Stop a container by its own stop signal and grace period."""
+        self._docker.stop(replica.id, replica.name)
+
+    def log_tail(self, replica: Replica, lines: int) -> list[str]:
         """Return the last lines of a container's log."""
-        try:
-            log: bytes = self._client.containers.get(replica.id).logs(tail=lines)
-        except docker.errors.DockerException as error:
-            return f"(the log could not be read: {error})"
-        return log.decode("utf-8", "replace")
+        return self._docker.log_tail(replica.id, lines)
 
-    def _containers(self, *labels: str) -> list[dict[str, Any]]:
-        wanted = [f"{LABEL}project={self._project}", f"{LABEL}oneoff=False", *labels]
-        found: list[dict[str, Any]] = self._client.api.containers(all=True, filters={"label": wanted})
-        return found
+    def _containers(self, service: str | None = None) -> list[dict[str, Any]]:
+        labels = [f"{LABEL}project={self._project}", f"{LABEL}oneoff=False"]
+        return self._docker.containers(labels + ([f"{LABEL}service={service}"] if service else []))
 
     def _replica(self, identifier: str) -> Replica | None:
-        try:
-            found = self._client.api.inspect_container(identifier)
-        except docker.errors.NotFound:
+        found = self._docker.inspect(identifier)
+        if found is None:
             return None  # removed between the list and this look
         state = found["State"]
         return Replica(
             id=found["Id"],
+            service=found["Config"]["Labels"][f"{LABEL}service"],
             name=found["Name"].lstrip("/"),
             number=int(found["Config"]["Labels"].get(f"{LABEL}container-number", 0)),
             state=state["Status"],
-            health=state.get("Health", {}).get("Status", ""),
-            up_seconds=_seconds_since(state["StartedAt"]),
-            exit_code=state.get("ExitCode", 0),
+            health=_health(state),
+            started=state["StartedAt"],
+            up_seconds=self._docker.seconds_since(state["StartedAt"]),
+            exit_code=state["ExitCode"],
+            restarts=found["RestartCount"],
+            image=found["Image"],
+            error=state["Error"],
         )
 
-    def _configuration(self) -> dict[str, Any]:
-        # Holds secrets of the project: read here and never returned.
-        configuration: dict[str, Any] = json.loads(self._compose("config", "--format", "json"))
-        return configuration
+    def _drift(self, service: str, found: dict[str, Any]) -> list[str]:
+        """Say how a container created now would differ from those that run."""
+        running = [entry for entry in self._containers(service) if entry["State"] == "running"]
+        if not running:
+            return []
+        differences = []
+        wanted = self._compose(service, "--profile", "*", "config", "--hash", service).split()
+        hashes = {entry["Labels"].get(f"{LABEL}config-hash") for entry in running}
+        if wanted and hashes != {wanted[-1]}:
+            differences.append(
+                "the Compose files or the environment changed since those were created. Recreate the service "
+                "(docker compose up) to have one configuration."
+            )
+        image = self._docker.image(found["image"]) if "image" in found else None
+        if image is not None and {entry["ImageID"] for entry in running} != {image["Id"]}:
+            differences.append(
+                f"{found['image']} is another image by now. Recreate the service (docker compose up) to have one."
+            )
+        return differences
 
-    def _compose(self, *arguments: str) -> str:
-        command = [*self._compose_command(), *arguments]
+    def _up(self, service: str, *arguments: str) -> None:
+        """Run `up` for one service, from the images that are here."""
+        fixed = ("up", "--detach", "--no-deps", "--no-build", "--pull", "never", *arguments, service)
+        self._compose(service, *fixed)
+
+    def _compose(self, service: str, *arguments: str) -> str:
+        command = [*self._command_line(service), *arguments]
         try:
             code, out, err = self._run(command)
         except OSError as error:
             raise Unsupported(f"Cannot run docker compose: {error}. Install the Docker CLI with Compose v2.") from error
         if code:
-            reason = (err or out).strip().splitlines() or ["no message"]
-            if "is not a docker command" in err or "unknown command" in err or "unknown shorthand" in err:
+            verb = next(argument for argument in arguments if argument in ("config", "up"))
+            reason = ((err or out).strip().splitlines() or ["no message"])[-1].strip().rstrip(".")
+            if "not a docker command" in err or "unknown flag: --project-name" in err:
                 raise Unsupported("The Docker CLI has no `compose`. Install Compose v2 (docker-compose-plugin).")
-            raise ActionFailed(f"`docker compose {arguments[0]}` failed for {self._project}: {reason[-1]}.")
+            raise ActionFailed(
+                f"Cannot run `docker compose {verb}` for project {self._project}: {reason}. "
+                "If the project's files have moved, set project_src and files."
+            )
         return out
 
-    def _compose_command(self) -> list[str]:
-        """Build the command line from the labels that Compose itself left on the project's containers."""
-        if self._command_line is None:
-            containers = self._containers()
-            if not containers:
-                raise PreconditionFailed(
-                    f"Cannot find Compose project {self._project!r} on this engine: it has no containers. "
-                    "Check the name (docker compose ls --all) and start it once."
-                )
-            labels = containers[0]["Labels"]
-            files = labels[f"{LABEL}project.config_files"].split(",")
-            environment = labels.get(f"{LABEL}project.environment_file", "")
-            self._command_line = [
-                *("docker", "compose", "--project-name", self._project),
-                *("--project-directory", labels[f"{LABEL}project.working_dir"]),
-                *(part for name in files for part in ("--file", name)),
-                *(part for name in environment.split(",") if name for part in ("--env-file", name)),
-            ]
-        return self._command_line
+    def _command_line(self, service: str) -> list[str]:
+        """Build the command from what was given, or from the labels that Compose left on the project's containers."""
+        command = ["docker", "--host", self._docker.host, "compose", "--project-name", self._project]
+        if self._source is not None:
+            directory = str(self._source)
+            files = [str(self._source / name) for name in self._files]
+            environment = [str(self._source / name) for name in self._env_files]
+        else:
+            labels = self._labels(service)
+            directory = labels.get(f"{LABEL}project.working_dir", "")
+            files = _split(labels.get(f"{LABEL}project.config_files", ""))
+            environment = _split(labels.get(f"{LABEL}project.environment_file", ""))
+        return [
+            *command,
+            *("--project-directory", directory),
+            *(part for name in files for part in ("--file", name)),
+            *(part for name in environment for part in ("--env-file", name)),
+        ]
+
+    def _labels(self, service: str) -> dict[str, str]:
+        """Return the labels of a container of the service, or else of any container of the project."""
+        containers = self._containers(service) or self._containers()
+        if not containers:
+            raise PreconditionFailed(
+                f"Cannot find Compose project {self._project!r} at {self._docker.host}: it has no containers there. "
+                "Check the name (docker compose ls --all), or set project_src."
+            )
+        labels: dict[str, str] = max(containers, key=lambda entry: entry["Created"])["Labels"]
+        return labels
 
 
-def _seconds_since(moment: str) -> float:
-    """Return the age of the engine's time stamp, which carries nanoseconds."""
-    started = datetime.strptime(moment[:19], "%Y-%m-%dT%H:%M:%S").replace(tzinfo=timezone.utc)
-    return max(0.0, (datetime.now(timezone.utc) - started).total_seconds())
+def _health(state: dict[str, Any]) -> str:
+    """Return the verdict of the health check; empty without one."""
+    found: str = state.get("Health", {}).get("Status", "")
+    return "" if found == "none" else found
+
+
+def _size(published: str) -> int:
+    """Return how many ports a published port or range has."""
+    first, _, last = published.partition("-")
+    return int(last) - int(first) + 1 if last else 1
+
+
+def _split(label: str) -> list[str]:
+    return [part for part in label.split(",") if part]

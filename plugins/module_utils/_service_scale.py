@@ -5,279 +5,287 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.ops.runbooks.plugins.module_utils._arguments import ArgumentSpec
 from ansible_collections.ops.runbooks.plugins.module_utils._errors import ActionFailed, OpsError, PreconditionFailed
+from ansible_collections.ops.runbooks.plugins.module_utils._service_logs import tidy
+from ansible_collections.ops.runbooks.plugins.module_utils._service_options import (
+    Gate,
+    Target,
+    gate_options,
+    service_options,
+)
+from ansible_collections.ops.runbooks.plugins.module_utils._service_replicas import (
+    Definition,
+    Replica,
+    count,
+    leaving_order,
+    names,
+    state_of,
+)
 from ansible_collections.ops.runbooks.plugins.module_utils._waiting import Clock, wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
+
+    from ansible_collections.ops.runbooks.plugins.module_utils._service_ports import ServiceEngine
 
 LOG_LINES = 20
 
 
-@dataclass(frozen=True)
-class Replica:
-    """One container of a service."""
-
-    id: str
-    name: str
-    number: int
-    state: str  # as the engine names it: running, exited, restarting, ...
-    health: str  # healthy, unhealthy, starting; empty without a health check
-    up_seconds: float = 0.0
-    exit_code: int = 0
-
-    @property
-    def counts(self) -> bool:
-        """Whether it is meant to serve; an exited container is not."""
-        return self.state in ("running", "restarting", "paused")
-
-    def ready(self, stable_seconds: float) -> bool:
-        """Whether it serves: healthy, or without a health check up for long enough."""
-        if self.state != "running":
-            return False
-        return self.health == "healthy" if self.health else self.up_seconds >= stable_seconds
-
-    @property
-    def broken(self) -> bool:
-        """Whether waiting longer is of no use."""
-        return self.state in ("exited", "dead", "restarting") or self.health == "unhealthy"
-
-    def as_return(self) -> dict[str, Any]:
-        """Return what a reader needs."""
-        return {"name": self.name, "state": self.state, "health": self.health or "no health check"}
-
-
-@dataclass(frozen=True)
-class Definition:
-    """What the project says of a service."""
-
-    name: str
-    container_name: str | None
-    host_ports: tuple[str, ...]
-    replicas: int
-    source: str
-
-
-class ServiceEngine(ABC):
-    """An engine that runs replicas of services."""
-
-    @abstractmethod
-    def definition(self, service: str) -> Definition:
-        """Return what the project says; raises PreconditionFailed for an unknown project or service."""
-
-    @abstractmethod
-    def replicas(self, service: str) -> list[Replica]:
-        """Return the containers of a service, exited ones included, by number."""
-
-    @abstractmethod
-    def add_replicas(self, service: str, total: int) -> None:
-        """Create and start containers until there are ``total``; leaves existing ones as they are."""
-
-    @abstractmethod
-    def remove(self, replica: Replica) -> None:
-        """Stop a container by its stop signal and grace period, then remove it."""
-
-    @abstractmethod
-    def log_tail(self, replica: Replica, lines: int) -> str:
-        """Return the last lines that a container wrote."""
-
-
 def scale_spec() -> ArgumentSpec:
     """Return the options of service_scale."""
-    return ArgumentSpec(
+    own = ArgumentSpec(
         options={
-            "project": {"type": "str", "required": True},
-            "service": {"type": "str", "required": True},
             "replicas": {"type": "int", "required": True},
             "minimum": {"type": "int", "default": 1},
             "maximum": {"type": "int", "default": 10},
             "expected_replicas": {"type": "int"},
             "precondition_reaction": {"type": "str", "choices": ["fail", "skip", "warn"], "default": "fail"},
-            "stable_seconds": {"type": "float", "default": 5.0},
-            "timeout_seconds": {"type": "float", "default": 120.0},
         }
     )
+    return service_options() + gate_options() + own
 
 
 @dataclass(frozen=True)
 class ScaleRequest:
     """What service_scale is asked to do."""
 
-    service: str
+    target: Target
+    gate: Gate
     replicas: int
     minimum: int
     maximum: int
     expected_replicas: int | None
     precondition_reaction: str
-    stable_seconds: float
-    timeout_seconds: float
 
     @classmethod
     def from_params(cls, params: Mapping[str, Any]) -> ScaleRequest:
         """Build the request; raises ValueError for a count that is never right."""
-        request = cls(**{name: params[name] for name in cls.__dataclass_fields__})
-        if request.replicas < 0:
-            raise ValueError(f"Cannot scale {request.service} to {request.replicas}: a count cannot be negative.")
-        if not request.minimum <= request.replicas <= request.maximum:
+        own = ("replicas", "minimum", "maximum", "expected_replicas", "precondition_reaction")
+        request = cls(
+            target=Target.from_params(params),
+            gate=Gate.from_params(params),
+            **{name: params[name] for name in own},
+        )
+        if request.replicas < 0 or request.minimum < 0:
             raise ValueError(
-                f"Refused: cannot scale {request.service} to {request.replicas}: minimum is {request.minimum} and "
-                f"maximum is {request.maximum}. Change the one that is wrong."
+                f"Cannot scale {request.target.service} to {request.replicas} with minimum {request.minimum}: "
+                "a number of replicas cannot be negative. Ask for 0 or more."
             )
         return request
 
 
-def scale(engine: ServiceEngine, request: ScaleRequest, *, dry_run: bool, clock: Clock | None = None) -> dict[str, Any]:
-    """Bring the service to its number of replicas and wait until each serves; a dry run says what would change.
+class Scaler:
+    """Bring one service to its number of replicas."""
 
-    New replicas that do not become healthy are taken away again. Raises PreconditionFailed before anything is changed.
-    """
-    clock = clock or Clock()
-    start = clock.now()
-    definition = engine.definition(request.service)
-    _refuse_fixed(definition)
-    every = engine.replicas(request.service)
-    current = [replica for replica in every if replica.counts]
-    result: dict[str, Any] = {
-        "changed": False,
-        "service": request.service,
-        "actions": [],
-        "warnings": [],
-        "before": _state(current),
-        "after": _state(current),
-    }
-    problem = _unexpected(request, len(current))
-    if problem and request.precondition_reaction == "fail":
-        raise PreconditionFailed(problem, **result)
-    if problem and request.precondition_reaction == "skip":
-        result["actions"].append(f"Left everything alone: {problem}")
-        return _timed(result, clock, start)
-    if problem:
-        result["warnings"].append(problem)
-    if request.replicas == len(current):
-        result["actions"].append(f"Nothing to change: {request.service} has {_count(len(current))}.")
-    else:
-        result["changed"] = True
-        if dry_run:
-            result["after"] = {"replicas": request.replicas}
-            result["actions"].append(f"Would scale {request.service} from {len(current)} to {request.replicas}.")
+    def __init__(
+        self,
+        engine: ServiceEngine,
+        request: ScaleRequest,
+        warn: Callable[[str], None],
+        clock: Clock | None = None,
+    ) -> None:
+        self._engine = engine
+        self._request = request
+        self._warn = warn
+        self._clock = clock or Clock()
+        self._result: dict[str, Any] = {"changed": False, **request.target.as_return(), "actions": []}
+
+    def run(self, *, dry_run: bool) -> dict[str, Any]:
+        """Scale and wait until each new replica serves; a dry run says what would change.
+
+        Raises PreconditionFailed before anything is changed. A new replica that does not come to serve is taken away
+        again: the service is then as before and ActionFailed is raised. What an error carries is true at its time.
+        """
+        start = self._clock.now()
+        try:
+            self._scale(dry_run=dry_run)
+        except OpsError as error:
+            error.details = {**self._result, **error.details}
+            raise
+        self._result["duration_seconds"] = round(self._clock.now() - start, 3)
+        return self._result
+
+    def _scale(self, *, dry_run: bool) -> None:
+        request, service = self._request, self._request.target.service
+        definition = self._engine.definition(service)
+        every = self._engine.replicas(service)
+        current = [replica for replica in every if replica.counts]
+        self._result["before"] = self._result["after"] = state_of(current)
+        if self._skips(current):
+            return
+        refuse_impossible(definition, request)
+        if request.replicas == len(current):
+            self._say(f"Nothing to change: {service} has {count(len(current))}.")
         elif request.replicas > len(current):
-            _up(engine, request, every, result, clock)
+            self._up(every, definition, dry_run=dry_run)
         else:
-            _down(engine, request, current, result)
-    _mention(definition, request, current, result)
-    return _timed(result, clock, start)
+            self._down(current, dry_run=dry_run)
+        self._mention(definition, current)
+
+    def _skips(self, current: Sequence[Replica]) -> bool:
+        """Compare with what the caller believes; return whether to leave everything alone."""
+        request = self._request
+        if request.expected_replicas in (None, len(current)):
+            return False
+        problem = (
+            f"{request.target.service} has {count(len(current))}, expected {request.expected_replicas}: it was "
+            "scaled, or a replica went, since the decision was made"
+        )
+        if request.precondition_reaction == "fail":
+            raise PreconditionFailed(f"Cannot scale to {request.replicas}: {problem}. Look again, then decide.")
+        if request.precondition_reaction == "skip":
+            self._say(f"Left everything alone: {problem}.")
+            return True
+        self._warn(f"Scaled all the same: {problem}.")
+        return False
+
+    def _up(self, every: Sequence[Replica], definition: Definition, *, dry_run: bool) -> None:
+        request, service = self._request, self._request.target.service
+        before = self._result["before"]["replicas"]
+        for difference in definition.drift:
+            self._warn(f"A new replica of {service} differs from those that run: {difference}")
+        self._result["changed"] = True
+        if dry_run:
+            self._result["after"] = {"replicas": request.replicas}
+            self._say(f"Would scale {service} from {before} to {request.replicas}.")
+            return
+        there = {replica.id for replica in every if replica.counts}
+        runs = {(replica.id, replica.started) for replica in every}
+        try:
+            self._engine.add(service, request.replicas)
+            waited = wait_until(
+                lambda: [
+                    r for r in self._engine.replicas(service) if r.id not in there and (r.id, r.started) not in runs
+                ],
+                lambda new: self._settled(new, request.replicas - before),
+                timeout_seconds=request.gate.timeout_seconds,
+                clock=self._clock,
+            )
+        except OpsError as error:
+            raise ActionFailed(f"{error} {self._take_back(every)}") from error
+        new = waited.state
+        failed = [replica for replica in new if not replica.ready(request.gate.stable_seconds)]
+        missing = request.replicas - before - len(new)
+        if failed or missing > 0:
+            problem = f"{missing} did not appear"
+            if failed:
+                worst = leaving_order(failed)[0]
+                problem = f"{worst.describe()} after {waited.seconds:.0f} s"
+                lines = tidy(self._engine.log_tail(worst, LOG_LINES))
+                self._result["log_tail"] = lines
+                problem += f"; its last line: {lines[-1]}" if lines else "; it logged nothing"
+            raise ActionFailed(
+                f"Cannot scale {service} to {request.replicas}: {problem}. {self._take_back(every)} "
+                "Find out why it does not come to serve, then repeat."
+            )
+        self._result["after"] = state_of([r for r in self._engine.replicas(service) if r.counts])
+        self._say(f"Scaled {service} from {before} to {request.replicas}: started {names(new)}.")
+
+    def _settled(self, new: Sequence[Replica], wanted: int) -> bool:
+        """Tell whether every new replica serves, or one of them never will."""
+        ready = [replica for replica in new if replica.ready(self._request.gate.stable_seconds)]
+        return len(ready) >= wanted or any(replica.broken for replica in new)
+
+    def _take_back(self, every: Sequence[Replica]) -> str:
+        """Remove what this run added and stop what it started; return a sentence on how the service stands."""
+        service = self._request.target.service
+        known = {replica.id: replica for replica in every}
+        try:
+            now = self._engine.replicas(service)
+            added = [replica for replica in now if replica.id not in known]
+            started = [r for r in now if r.counts and r.id in known and not known[r.id].counts]
+            if added:
+                self._engine.remove(added, new=True)
+            for replica in started:
+                self._engine.stop(replica)
+        except OpsError as error:
+            return f"Could not take back what was started: {error}"
+        self._result["changed"] = False
+        gone = [*added, *started]
+        return f"Took {names(gone)} away again: {service} is as before." if gone else "Nothing was added."
+
+    def _down(self, current: Sequence[Replica], *, dry_run: bool) -> None:
+        request, service = self._request, self._request.target.service
+        leaving = leaving_order(current)[: len(current) - request.replicas]
+        staying = [replica for replica in current if replica not in leaving]
+        stable = request.gate.stable_seconds
+        if staying and not any(r.ready(stable) for r in staying) and any(r.ready(stable) for r in leaving):
+            raise PreconditionFailed(
+                f"Cannot scale {service} down to {request.replicas}: nothing that would stay serves "
+                f"({'; '.join(r.describe() for r in staying)}). Heal it first."
+            )
+        if dry_run:
+            self._result["changed"] = True
+            self._result["after"] = {"replicas": request.replicas}
+            which = names(leaving) if self._engine.picks_leaving else "what the engine chooses"
+            self._say(f"Would scale {service} from {len(current)} to {request.replicas} and remove {which}.")
+            return
+        groups = [[replica] for replica in leaving] if self._engine.picks_leaving else [leaving]
+        for group in groups:
+            self._engine.remove(group, new=False)
+            self._result["changed"] = True
+            if self._engine.picks_leaving:
+                self._say(f"Stopped and removed {names(group)}.")
+        waited = wait_until(
+            lambda: [replica for replica in self._engine.replicas(service) if replica.counts],
+            lambda left: len(left) <= request.replicas,
+            timeout_seconds=request.gate.timeout_seconds,
+            clock=self._clock,
+        )
+        self._result["after"] = state_of(waited.state)
+        if not waited.reached:
+            raise ActionFailed(
+                f"Cannot scale {service} down to {request.replicas}: {count(len(waited.state))} still there after "
+                f"{waited.seconds:.0f} s. Somebody else may be scaling it; look, then repeat."
+            )
+        if not self._engine.picks_leaving:
+            left = {replica.id for replica in waited.state}
+            self._say(f"Stopped and removed {names(r for r in current if r.id not in left)}.")
+
+    def _mention(self, definition: Definition, current: Sequence[Replica]) -> None:
+        """Say what the caller should know beside what was done."""
+        request, service = self._request, self._request.target.service
+        broken = [replica for replica in current if replica.broken]
+        if broken:
+            self._warn(f"{'; '.join(r.describe() for r in broken)}: scaling does not heal a replica, a restart may.")
+        if definition.replicas is not None and definition.replicas != request.replicas:
+            self._say(
+                f"{definition.source} says {count(definition.replicas)}: the next `docker compose up` without "
+                f"--scale returns {service} to that. Set deploy.replicas to {request.replicas} there to keep it."
+            )
+
+    def _say(self, sentence: str) -> None:
+        self._result["actions"].append(sentence)
 
 
-def leaving_order(replicas: Sequence[Replica]) -> list[Replica]:
-    """Return the replicas in the order in which they go: what does not serve first, then what came last."""
-    return sorted(replicas, key=lambda replica: (replica.ready(0), -replica.number))
-
-
-def _refuse_fixed(definition: Definition) -> None:
+def refuse_impossible(definition: Definition, request: ScaleRequest) -> None:
+    """Raise PreconditionFailed if the service cannot, or must not, have that many replicas."""
+    service, wanted = definition.name, request.replicas
+    if not request.minimum <= wanted <= request.maximum:
+        raise PreconditionFailed(
+            f"Cannot scale {service} to {wanted}: minimum is {request.minimum} and maximum is {request.maximum}. "
+            "Change the one that is wrong."
+        )
+    if definition.one_per_node:
+        raise PreconditionFailed(
+            f"Cannot scale {service}: {definition.source} runs it in global mode, one on each node. "
+            "Add or drain nodes instead."
+        )
+    if wanted <= 1:
+        return
     if definition.container_name:
         raise PreconditionFailed(
-            f"Cannot scale {definition.name}: {definition.source} gives it the fixed name "
+            f"Cannot scale {service} to {wanted}: {definition.source} gives it the fixed container name "
             f"{definition.container_name!r}, which only one container can have. Remove container_name from it."
         )
-    if definition.host_ports:
+    short = [port for port in definition.host_ports if port.size < wanted]
+    if short:
+        room = "only one container" if short[0].size == 1 else f"only {short[0].size} containers"
         raise PreconditionFailed(
-            f"Cannot scale {definition.name}: {definition.source} binds the fixed host port "
-            f"{', '.join(definition.host_ports)}, which only one container can have. Put a load balancer before it and "
-            "remove the host port."
+            f"Cannot scale {service} to {wanted}: {definition.source} publishes the fixed host port "
+            f"{short[0].published}, which {room} can have. Put a load balancer before it and remove the host port."
         )
-
-
-def _unexpected(request: ScaleRequest, current: int) -> str | None:
-    if request.expected_replicas is None or request.expected_replicas == current:
-        return None
-    return (
-        f"Cannot scale {request.service} on old knowledge: it has {_count(current)}, expected "
-        f"{request.expected_replicas}. Look again, then decide."
-    )
-
-
-def _up(
-    engine: ServiceEngine, request: ScaleRequest, every: Sequence[Replica], result: dict[str, Any], clock: Clock
-) -> None:
-    known = {replica.id for replica in every}
-    try:
-        engine.add_replicas(request.service, request.replicas)
-    except OpsError as error:
-        left = _take_back(engine, request, known)
-        raise ActionFailed(f"{error} {left}", **{**result, "changed": False, **error.details}) from error
-
-    def serving() -> list[Replica]:
-        return [replica for replica in engine.replicas(request.service) if replica.counts or replica.id not in known]
-
-    waited = wait_until(
-        serving,
-        lambda now: (
-            sum(r.ready(request.stable_seconds) for r in now) >= request.replicas
-            or any(r.broken for r in now if r.id not in known)
-        ),
-        timeout_seconds=request.timeout_seconds,
-        clock=clock,
-    )
-    failed = [r for r in waited.state if r.id not in known and not r.ready(request.stable_seconds)]
-    if failed:
-        worst = leaving_order(failed)[0]
-        log = engine.log_tail(worst, LOG_LINES)
-        left = _take_back(engine, request, known)
-        raise ActionFailed(
-            f"Cannot scale {request.service} to {request.replicas}: {worst.name} is {worst.state}"
-            f"{f' and {worst.health}' if worst.health else ''} after {waited.seconds:.0f} s. {left} "
-            "Its last lines are in log_tail.",
-            **{**result, "changed": False, "log_tail": log},
-        )
-    result["after"] = _state([r for r in waited.state if r.counts])
-    added = [r.name for r in waited.state if r.id not in known]
-    result["actions"].append(
-        f"Scaled {request.service} from {result['before']['replicas']} to {result['after']['replicas']}"
-        + (f": started {', '.join(added)}." if added else ".")
-    )
-
-
-def _take_back(engine: ServiceEngine, request: ScaleRequest, known: set[str]) -> str:
-    """Remove what this run added, so that a failed run leaves the service as it was."""
-    new = [replica for replica in engine.replicas(request.service) if replica.id not in known]
-    for replica in new:
-        engine.remove(replica)
-    return f"Took {', '.join(r.name for r in new)} away again." if new else "Nothing was added."
-
-
-def _down(engine: ServiceEngine, request: ScaleRequest, current: Sequence[Replica], result: dict[str, Any]) -> None:
-    leaving = leaving_order(current)[: len(current) - request.replicas]
-    for replica in leaving:
-        engine.remove(replica)
-        result["actions"].append(f"Stopped and removed {replica.name}.")
-    result["after"] = _state([r for r in engine.replicas(request.service) if r.counts])
-
-
-def _mention(definition: Definition, request: ScaleRequest, current: Sequence[Replica], result: dict[str, Any]) -> None:
-    """Say what the caller should know beside what was done."""
-    unready = [r.name for r in current if r.broken]
-    if unready:
-        result["actions"].append(f"Left alone: {', '.join(unready)} is not healthy, and scaling does not heal it.")
-    if definition.replicas != request.replicas:
-        result["actions"].append(
-            f"{definition.source} says {definition.replicas}: the next `docker compose up` returns to that. "
-            f"Set deploy.replicas to {request.replicas} there to keep it."
-        )
-
-
-def _state(replicas: Sequence[Replica]) -> dict[str, Any]:
-    return {"replicas": len(replicas), "containers": [replica.as_return() for replica in replicas]}
-
-
-def _count(replicas: int) -> str:
-    return "1 replica" if replicas == 1 else f"{replicas} replicas"
-
-
-def _timed(result: dict[str, Any], clock: Clock, start: float) -> dict[str, Any]:
-    result["duration_seconds"] = round(clock.now() - start, 3)
-    return result

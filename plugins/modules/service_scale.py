@@ -11,12 +11,19 @@ short_description: Give a service its number of replicas, gated on health
 version_added: 0.1.0
 author: The ops.runbooks contributors (@ops-runbooks)
 description:
-  - Brings a Docker Compose service to a number of replicas and waits until each of them serves.
-  - New replicas that do not become healthy are taken away again, and the last lines of their log are returned.
-  - Replicas that go are stopped by their own stop signal and grace period. What does not serve goes first, then what
-    came last.
-  - Finds the project by the labels of its containers, so it needs no path. At least one container of it must exist.
-  - Refuses a service with a fixed container name or host port, which only one container can have.
+  - Brings a Docker Compose service to a number of replicas and waits until each new one serves.
+  - If a new replica does not come to serve, all new ones are taken away again, and the module fails with its last log
+    lines. The service is then as it was.
+  - Replicas that go are stopped by their own stop signal and grace period, one after the other. Those that do not serve
+    go first, then the highest numbers. Nothing goes if what would stay does not serve.
+  - Refuses what cannot work, such as two replicas of a service with a fixed container name or host port.
+  - New replicas come from the images that are on the host; nothing is pulled or built. The result warns if they differ
+    from those that run.
+  - Compose keeps no number of replicas. The next C(docker compose up) without C(--scale) returns the service to what its
+    files say; the result tells if that is another number.
+extends_documentation_fragment:
+  - ops.runbooks.service
+  - ops.runbooks.service.gate
 attributes:
   check_mode:
     support: full
@@ -28,14 +35,6 @@ attributes:
     support: full
     description: A second run changes nothing.
 options:
-  project:
-    description: Compose project.
-    type: str
-    required: true
-  service:
-    description: Compose service.
-    type: str
-    required: true
   replicas:
     description: Number of replicas.
     type: int
@@ -56,16 +55,8 @@ options:
     type: str
     choices: [fail, skip, warn]
     default: fail
-  stable_seconds:
-    description: Time that a replica without a health check must be up to count as serving.
-    type: float
-    default: 5.0
-  timeout_seconds:
-    description: Longest time to wait until every replica serves.
-    type: float
-    default: 120.0
 requirements:
-  - docker (Python) and the Docker CLI with Compose v2 on the managed host
+  - Docker CLI with Compose 2.20 or later on the managed host
 """
 
 EXAMPLES = r"""
@@ -89,16 +80,29 @@ EXAMPLES = r"""
     replicas: 3
     expected_replicas: 2
     precondition_reaction: skip
+
+- name: Run two replicas of a project that has no containers yet
+  ops.runbooks.service_scale:
+    project: shop
+    project_src: /srv/shop
+    files: [compose.yml, compose.production.yml]
+    service: web
+    replicas: 2
 """
 
 RETURN = r"""
+project:
+  description: The project.
+  returned: always, once the engine answered
+  type: str
+  sample: shop
 service:
   description: The service.
   returned: always, once the engine answered
   type: str
   sample: web
 actions:
-  description: What was done, and what the caller should know.
+  description: What was done or left alone, and what the caller should know.
   returned: always, once the engine answered
   type: list
   elements: str
@@ -106,19 +110,20 @@ actions:
     - "Scaled web from 2 to 3: started shop-web-3."
 before:
   description: Number of replicas and their containers before.
-  returned: always, once the engine answered
+  returned: always, once the service is known
   type: dict
   sample: {replicas: 2, containers: [{name: shop-web-1, state: running, health: healthy}]}
 after:
-  description: Number of replicas and their containers after.
-  returned: always, once the engine answered
+  description: Number of replicas and their containers after. In check mode the number only.
+  returned: always, once the service is known
   type: dict
   sample: {replicas: 3, containers: [{name: shop-web-1, state: running, health: healthy}]}
 log_tail:
-  description: Last lines of a new replica that did not become healthy.
-  returned: on failure
-  type: str
-  sample: "Error: cannot bind"
+  description: Last lines of a new replica that did not come to serve; what looks like a secret is replaced by stars.
+  returned: on failure, when a new replica did not come to serve
+  type: list
+  elements: str
+  sample: ["Error: cannot bind to port 8000"]
 duration_seconds:
   description: How long it took.
   returned: success
@@ -129,8 +134,8 @@ duration_seconds:
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.ops.runbooks.plugins.module_utils._module import run_module
-from ansible_collections.ops.runbooks.plugins.module_utils._service_compose import ComposeEngine
-from ansible_collections.ops.runbooks.plugins.module_utils._service_scale import ScaleRequest, scale, scale_spec
+from ansible_collections.ops.runbooks.plugins.module_utils._service_engines import open_engine
+from ansible_collections.ops.runbooks.plugins.module_utils._service_scale import Scaler, ScaleRequest, scale_spec
 
 if TYPE_CHECKING:
     from ansible.module_utils.basic import AnsibleModule
@@ -138,12 +143,7 @@ if TYPE_CHECKING:
 
 def work(module: AnsibleModule) -> dict[str, Any]:
     request = ScaleRequest.from_params(module.params)
-    engine = ComposeEngine(
-        module.params["project"], lambda command: module.run_command(command, handle_exceptions=False)
-    )
-    result = scale(engine, request, dry_run=module.check_mode)
-    for warning in result.pop("warnings"):
-        module.warn(warning)
+    result = Scaler(open_engine(module), request, module.warn).run(dry_run=module.check_mode)
     if module._diff:
         result["diff"] = {"before": result["before"], "after": result["after"]}
     return result

@@ -4,31 +4,37 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from ansible_collections.ops.runbooks.plugins.module_utils._errors import ActionFailed, OpsError, PreconditionFailed
-from ansible_collections.ops.runbooks.plugins.module_utils._service_scale import (
+from ansible_collections.ops.runbooks.plugins.module_utils._service_ports import ServiceEngine
+from ansible_collections.ops.runbooks.plugins.module_utils._service_replicas import (
     Definition,
+    HostPort,
     Replica,
-    ScaleRequest,
-    ServiceEngine,
     leaving_order,
-    scale,
 )
+from ansible_collections.ops.runbooks.plugins.module_utils._service_scale import Scaler, ScaleRequest
 from ansible_collections.ops.runbooks.plugins.module_utils._waiting import Clock
 from hypothesis import given
 from hypothesis import strategies as st
+from typing_extensions import override
 
-WEB = Definition(name="web", container_name=None, host_ports=(), replicas=2, source="the Compose file")
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+WEB = Definition(name="web", source="the Compose file", replicas=2)
 
 
 def replica(number: int, state: str = "running", health: str = "healthy") -> Replica:
-    return Replica(f"id{number}", f"shop-web-{number}", number, state, health, up_seconds=60)
+    return Replica(f"id{number}", "web", f"shop-web-{number}", number, state, health, started="before", up_seconds=60)
 
 
 class FakeEngine(ServiceEngine):
     """A service whose new replicas become what the script says, one step per second of the clock."""
+
+    picks_leaving = True
 
     def __init__(self, *replicas: Replica, script: list[tuple[str, str]] | None = None, **definition: Any) -> None:
         self.found = list(replicas)
@@ -44,33 +50,62 @@ class FakeEngine(ServiceEngine):
     def _sleep(self, seconds: float) -> None:
         self.seconds += seconds
         state, health = self.script[min(int(self.seconds), len(self.script) - 1)]
-        self.found = [replace(r, state=state, health=health) if r.id.startswith("new") else r for r in self.found]
+        self.found = [replace(r, state=state, health=health) if r.started == "now" else r for r in self.found]
 
+    @override
     def definition(self, service: str) -> Definition:
         return self.fixed
 
+    @override
     def replicas(self, service: str) -> list[Replica]:
         return list(self.found)
 
-    def add_replicas(self, service: str, total: int) -> None:
+    @override
+    def add(self, service: str, total: int) -> None:
         self.calls.append(f"add {total}")
+        for one in [r for r in self.found if not r.counts][: total - sum(r.counts for r in self.found)]:
+            self.start(one)
         state, health = self.script[0]
-        running = sum(1 for r in self.found if r.counts)
-        for number in range(running + 1, total + 1):
-            self.found.append(Replica(f"new{number}", f"shop-web-{number}", number, state, health))
+        for number in range(len(self.found) + 1, total + 1 + sum(not r.counts for r in self.found)):
+            self.found.append(Replica(f"new{number}", "web", f"shop-web-{number}", number, state, health, "now"))
         if self.failure:
             raise self.failure
 
-    def remove(self, replica: Replica) -> None:
-        self.calls.append(f"remove {replica.name}")
-        self.found = [r for r in self.found if r.id != replica.id]
+    @override
+    def remove(self, leaving: Sequence[Replica], *, new: bool) -> None:
+        self.calls.extend(f"remove {r.name}" for r in leaving)
+        gone = {r.id for r in leaving}
+        self.found = [r for r in self.found if r.id not in gone]
 
-    def log_tail(self, replica: Replica, lines: int) -> str:
-        return f"last words of {replica.name}"
+    @override
+    def start(self, replica: Replica) -> None:
+        self.calls.append(f"start {replica.name}")
+        state, health = self.script[0]
+        fresh = replace(replica, state=state, health=health, started="now")
+        self.found = [fresh if r.id == replica.id else r for r in self.found]
+
+    @override
+    def stop(self, replica: Replica) -> None:
+        self.calls.append(f"stop {replica.name}")
+        self.found = [replace(r, state="exited", health="") if r.id == replica.id else r for r in self.found]
+
+    @override
+    def log_tail(self, replica: Replica, lines: int) -> list[str]:
+        return [f"password=hunter2 last words of {replica.name}"]
+
+
+class Run:
+    """One run of the scaler; keeps what it warned about."""
+
+    def __init__(self, engine: FakeEngine, replicas: int, *, dry_run: bool = False, **more: Any) -> None:
+        self.warnings: list[str] = []
+        scaler = Scaler(engine, request(replicas, **more), self.warnings.append, engine.clock())
+        self.result = scaler.run(dry_run=dry_run)
 
 
 def request(replicas: int, **more: Any) -> ScaleRequest:
     defaults: dict[str, Any] = {
+        "project": "shop",
         "service": "web",
         "replicas": replicas,
         "minimum": 1,
@@ -84,7 +119,7 @@ def request(replicas: int, **more: Any) -> ScaleRequest:
 
 
 def run(engine: FakeEngine, replicas: int, *, dry_run: bool = False, **more: Any) -> dict[str, Any]:
-    return scale(engine, request(replicas, **more), dry_run=dry_run, clock=engine.clock())
+    return Run(engine, replicas, dry_run=dry_run, **more).result
 
 
 def test_scaling_up_waits_until_every_replica_is_healthy() -> None:
@@ -114,7 +149,7 @@ def test_a_replica_that_does_not_serve_is_taken_away_again(script: list[tuple[st
     ) as error:
         run(engine, 3)
     assert [r.name for r in engine.found] == ["shop-web-1", "shop-web-2"]
-    assert error.value.details["log_tail"] == "last words of shop-web-3"
+    assert error.value.details["log_tail"] == ["password=*** last words of shop-web-3"]
     assert error.value.details["changed"] is False
 
 
@@ -122,7 +157,9 @@ def test_an_engine_that_refuses_leaves_nothing_behind() -> None:
     """What a failing creation left half-done is removed."""
     engine = FakeEngine(replica(1))
     engine.failure = OpsError("No space left on device.")
-    with pytest.raises(ActionFailed, match=r"^No space left on device\. Took shop-web-2 away again\.$"):
+    with pytest.raises(
+        ActionFailed, match=r"^No space left on device\. Took shop-web-2 away again: web is as before\.$"
+    ):
         run(engine, 2)
     assert [r.name for r in engine.found] == ["shop-web-1"]
 
@@ -136,7 +173,7 @@ def test_scaling_down_drains_the_last_first() -> None:
         "Stopped and removed shop-web-3.",
         "Stopped and removed shop-web-2.",
         (
-            "the Compose file says 2: the next `docker compose up` returns to that. "
+            "the Compose file says 2 replicas: the next `docker compose up` without --scale returns web to that. "
             "Set deploy.replicas to 1 there to keep it."
         ),
     ]
@@ -147,28 +184,26 @@ def test_scaling_down_begins_with_what_does_not_serve(state: str) -> None:
     """A healthy replica stays while one that serves nobody can go."""
     engine = FakeEngine(replica(1, state=state), replica(2), replica(3, health="starting"))
     run(engine, 1)
-    assert engine.calls == ["remove shop-web-3", "remove shop-web-1"]
+    assert engine.calls == ["remove shop-web-1", "remove shop-web-3"]
 
 
 @pytest.mark.parametrize("dry_run", [False, True])
 def test_the_right_number_changes_nothing(dry_run: bool) -> None:
     """A second run is idle; a broken replica is mentioned, not healed."""
     engine = FakeEngine(replica(1), replica(2, health="unhealthy"))
-    result = run(engine, 2, dry_run=dry_run)
-    assert (result["changed"], engine.calls) == (False, [])
-    assert result["actions"] == [
-        "Nothing to change: web has 2 replicas.",
-        "Left alone: shop-web-2 is not healthy, and scaling does not heal it.",
-    ]
+    done = Run(engine, 2, dry_run=dry_run)
+    assert (done.result["changed"], engine.calls) == (False, [])
+    assert done.result["actions"] == ["Nothing to change: web has 2 replicas."]
+    assert done.warnings == ["shop-web-2 is running and unhealthy: scaling does not heal a replica, a restart may."]
 
 
-@pytest.mark.parametrize("wanted", [1, 4])
-def test_a_dry_run_says_what_would_change(wanted: int) -> None:
+@pytest.mark.parametrize(("wanted", "more"), [(1, " and remove shop-web-2"), (4, "")])
+def test_a_dry_run_says_what_would_change(wanted: int, more: str) -> None:
     """Check mode plans and touches nothing."""
     engine = FakeEngine(replica(1), replica(2))
     result = run(engine, wanted, dry_run=True)
     assert (result["changed"], engine.calls) == (True, [])
-    assert result["actions"][0] == f"Would scale web from 2 to {wanted}."
+    assert result["actions"][0] == f"Would scale web from 2 to {wanted}{more}."
 
 
 @pytest.mark.parametrize(
@@ -176,15 +211,20 @@ def test_a_dry_run_says_what_would_change(wanted: int) -> None:
     [
         pytest.param(
             {"container_name": "the-web"},
-            "Cannot scale web: the Compose file gives it the fixed name 'the-web', which only one container can have. "
-            "Remove container_name from it.",
+            "Cannot scale web to 2: the Compose file gives it the fixed container name 'the-web', which only one "
+            "container can have. Remove container_name from it.",
             id="container name",
         ),
         pytest.param(
-            {"host_ports": ("8080",)},
-            "Cannot scale web: the Compose file binds the fixed host port 8080, which only one container can have. "
-            "Put a load balancer before it and remove the host port.",
+            {"host_ports": (HostPort("8080"),)},
+            "Cannot scale web to 2: the Compose file publishes the fixed host port 8080, which only one container can "
+            "have. Put a load balancer before it and remove the host port.",
             id="host port",
+        ),
+        pytest.param(
+            {"one_per_node": True},
+            "Cannot scale web: the Compose file runs it in global mode, one on each node. Add or drain nodes instead.",
+            id="global mode",
         ),
     ],
 )
@@ -196,36 +236,78 @@ def test_what_can_only_exist_once_is_not_scaled(definition: dict[str, Any], mess
     assert engine.calls == []
 
 
-@pytest.mark.parametrize(
-    ("replicas", "message"),
-    [
-        pytest.param(-1, "Cannot scale web to -1: a count cannot be negative.", id="negative"),
-        pytest.param(0, "minimum is 1", id="below the minimum"),
-        pytest.param(11, "maximum is 10", id="above the maximum"),
-    ],
-)
-def test_a_count_that_is_never_right_is_refused(replicas: int, message: str) -> None:
-    """Nobody scales to nothing, or to everything, by a slip."""
-    with pytest.raises(ValueError, match=re.escape(message)):
-        request(replicas)
+def test_a_range_of_host_ports_gives_each_replica_one() -> None:
+    """Two ports are enough for two replicas, and not for three."""
+    ports = (HostPort("8080-8081", 2),)
+    assert run(FakeEngine(replica(1), host_ports=ports), 2)["changed"] is True
+    with pytest.raises(PreconditionFailed, match="only 2 containers can have"):
+        run(FakeEngine(replica(1), host_ports=ports), 3)
 
 
-@pytest.mark.parametrize(("reaction", "calls"), [("skip", []), ("warn", ["add 3"])])
-def test_old_knowledge_is_answered_as_the_caller_wishes(reaction: str, calls: list[str]) -> None:
-    """Skip does nothing, warn goes on and says so."""
+@pytest.mark.parametrize("given", [{"replicas": -1}, {"replicas": 1, "minimum": -1}])
+def test_a_negative_count_is_a_mistake(given: dict[str, int]) -> None:
+    """It is wrong whatever the service is."""
+    with pytest.raises(ValueError, match="a number of replicas cannot be negative"):
+        request(**given)
+
+
+@pytest.mark.parametrize("replicas", [0, 11])
+def test_nobody_scales_to_nothing_or_to_everything_by_a_slip(replicas: int) -> None:
+    """Outside the limits nothing is changed, and the message names the limits."""
     engine = FakeEngine(replica(1))
-    result = run(engine, 3, expected_replicas=2, precondition_reaction=reaction)
-    assert engine.calls == calls
-    text = "Cannot scale web on old knowledge: it has 1 replica, expected 2. Look again, then decide."
-    assert text in (result["warnings"] if calls else [result["actions"][0].removeprefix("Left everything alone: ")])
+    with pytest.raises(PreconditionFailed, match="minimum is 1 and maximum is 10"):
+        run(engine, replicas)
+    assert engine.calls == []
+
+
+STALE = "it was scaled, or a replica went, since the decision was made"
 
 
 def test_old_knowledge_stops_the_run_by_default() -> None:
     """Somebody else has scaled in the meantime: nothing is changed."""
     engine = FakeEngine(replica(1))
-    with pytest.raises(PreconditionFailed, match="on old knowledge"):
+    with pytest.raises(PreconditionFailed, match=f"web has 1 replica, expected 2: {STALE}"):
         run(engine, 3, expected_replicas=2)
     assert engine.calls == []
+
+
+def test_old_knowledge_can_leave_everything_alone() -> None:
+    """Skip does nothing and says why."""
+    engine = FakeEngine(replica(1))
+    result = run(engine, 3, expected_replicas=2, precondition_reaction="skip")
+    assert (result["changed"], engine.calls) == (False, [])
+    assert result["actions"] == [f"Left everything alone: web has 1 replica, expected 2: {STALE}."]
+
+
+def test_old_knowledge_can_be_a_warning() -> None:
+    """Warn goes on and says so."""
+    engine = FakeEngine(replica(1))
+    done = Run(engine, 3, expected_replicas=2, precondition_reaction="warn")
+    assert engine.calls == ["add 3"]
+    assert done.warnings == [f"Scaled all the same: web has 1 replica, expected 2: {STALE}."]
+
+
+def test_a_replica_that_had_exited_is_started_and_on_failure_stopped_again() -> None:
+    """What was there before is there afterwards, in the state in which it was."""
+    engine = FakeEngine(replica(1), replica(2, state="exited", health=""), script=[("running", "unhealthy")])
+    with pytest.raises(ActionFailed, match=r"Took shop-web-2 away again: web is as before\."):
+        run(engine, 2)
+    assert engine.calls == ["add 2", "start shop-web-2", "stop shop-web-2"]
+
+
+def test_nothing_that_serves_goes_when_nothing_that_stays_does() -> None:
+    """Taking the only healthy replica away is an outage."""
+    young = replace(replica(1, health=""), up_seconds=1)
+    engine = FakeEngine(young, replica(2, health=""))
+    with pytest.raises(PreconditionFailed, match="nothing that would stay serves"):
+        run(engine, 1)
+    assert engine.calls == []
+
+
+def test_what_differs_from_the_running_replicas_is_a_warning() -> None:
+    """The caller learns that a new replica is not the same as the old ones."""
+    done = Run(FakeEngine(replica(1), drift=("web:1 is another image by now.",)), 2)
+    assert done.warnings == ["A new replica of web differs from those that run: web:1 is another image by now."]
 
 
 REPLICAS = st.lists(

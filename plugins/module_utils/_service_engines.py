@@ -1,0 +1,35 @@
+# Copyright (c) 2026, The ops.runbooks contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to the ops.runbooks collection: may change without notice.
+"""Open the engine that a service module's options name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ansible_collections.ops.runbooks.plugins.module_utils._docker_engine import DockerEngine
+from ansible_collections.ops.runbooks.plugins.module_utils._service_compose import ComposeEngine
+
+if TYPE_CHECKING:
+    from ansible.module_utils.basic import AnsibleModule
+    from ansible_collections.ops.runbooks.plugins.module_utils._service_ports import ServiceEngine
+
+
+def open_engine(module: AnsibleModule) -> ServiceEngine:
+    """Connect; raises ConnectionFailed or MissingLibrary."""
+    params = module.params
+
+    def run(command: list[str]) -> tuple[int, str, str]:
+        # Arguments are names and paths as they are: nothing in them is to be expanded.
+        result: tuple[int, str, str] = module.run_command(command, handle_exceptions=False, expand_user_and_vars=False)
+        return result
+
+    return ComposeEngine(
+        DockerEngine(params["docker_host"]),
+        params["project"],
+        run,
+        source=Path(params["project_src"]) if params["project_src"] else None,
+        files=[Path(name) for name in params["files"] or []],
+        env_files=[Path(name) for name in params["env_files"] or []],
+    )

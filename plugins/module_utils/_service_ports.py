@@ -1,0 +1,51 @@
+# Copyright (c) 2026, The ops.runbooks contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to the ops.runbooks collection: may change without notice.
+"""The port through which the service modules see an engine."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ansible_collections.ops.runbooks.plugins.module_utils._service_replicas import Definition, Replica
+
+
+class ServiceEngine(ABC):
+    """An engine that runs the replicas of services.
+
+    Every method raises ConnectionFailed if the engine cannot be reached, and ActionFailed if it refuses.
+    """
+
+    picks_leaving: ClassVar[bool]  # whether the caller says which replica goes, or the engine does
+
+    @abstractmethod
+    def definition(self, service: str) -> Definition:
+        """Return what the project says; raises PreconditionFailed for an unknown project or service."""
+
+    @abstractmethod
+    def replicas(self, service: str) -> list[Replica]:
+        """Return the replicas of a service, those that have exited included, by number."""
+
+    @abstractmethod
+    def add(self, service: str, total: int) -> None:
+        """Have ``total`` replicas; existing ones stay as they are, those that have exited are started."""
+
+    @abstractmethod
+    def remove(self, leaving: Sequence[Replica], *, new: bool) -> None:
+        """Stop by stop signal and grace period, then remove; what is ``new`` goes with its anonymous volumes."""
+
+    @abstractmethod
+    def start(self, replica: Replica) -> None:
+        """Start a replica that has stopped."""
+
+    @abstractmethod
+    def stop(self, replica: Replica) -> None:
+        """Stop a replica by its stop signal and grace period; it stays there."""
+
+    @abstractmethod
+    def log_tail(self, replica: Replica, lines: int) -> list[str]:
+        """Return the last lines that a replica wrote, or one that says why they cannot be read."""
