@@ -11,6 +11,7 @@ import os
 import sys
 import uuid
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -23,7 +24,7 @@ from alert_responder import __version__
 from alert_responder import checks as runbook_checks
 from alert_responder.documents import Evidence, Outcome, read_document
 from alert_responder.errors import ResponderError, SettingsError
-from alert_responder.incidents import Closed, Status, answer, fold
+from alert_responder.incidents import Closed, Hold, Status, answer, fold
 from alert_responder.runbooks import Runbook, load_catalog
 from alert_responder.runner import Request
 from alert_responder.serve import make_runner, now, open_store
@@ -247,6 +248,50 @@ def run(
         raise typer.Exit(FAILED)
     if isinstance(document, Outcome) and document.status in ("refused", "failed"):
         raise typer.Exit(FAILED)
+
+
+@app.command()
+def pause(
+    context: typer.Context,
+    *,
+    reason: Reason,
+    service: Annotated[str | None, typer.Option(help="Only this service; else every one.")] = None,
+    minutes: Annotated[float | None, typer.Option(min=1, help="How long; else until it is lifted.")] = None,
+    start: Annotated[datetime | None, typer.Option(help="When it begins, in UTC; else now.")] = None,
+    who: Who = None,
+) -> None:
+    """Let no option start: a pause, or a maintenance window. Diagnosis and verification go on."""
+    begins = start.replace(tzinfo=UTC) if start else now()
+    hold = Hold(
+        service=service,
+        starts_at=begins,
+        ends_at=begins + timedelta(minutes=minutes) if minutes else None,
+        who=who or getpass.getuser(),
+        reason=reason,
+    )
+    typer.echo(f"Hold {open_store(context.obj.settings()).hold(hold)} is set. End it with: alert-responder resume ID")
+
+
+@app.command()
+def resume(context: typer.Context, number: Number, who: Who = None) -> None:
+    """End a pause or a maintenance window."""
+    if not _store(context).lift(number, who=who or getpass.getuser(), now=now()):
+        raise ResponderError(f"There is no hold {number} in force.")
+
+
+@app.command()
+def holds(context: typer.Context, *, as_json: AsJson = False) -> None:
+    """List the holds that are in force."""
+    found = _store(context).holds(now=now())
+    if as_json:
+        _print_json({"holds": [hold.model_dump(mode="json") for hold in found]})
+        return
+    table = _table("ID", "Service", "Until", "Who", "Reason")
+    for hold in found:
+        until = f"{hold.ends_at:%Y-%m-%d %H:%M:%S}Z" if hold.ends_at else "lifted"
+        cells = (str(hold.id), plain(hold.service or "every"), until, plain(hold.who), plain(hold.reason))
+        table.add_row(*map(Text, cells))
+    _console().print(table)
 
 
 @runbooks_app.command()

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from enum import Enum
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, TypeAdapter
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat, PositiveInt, TypeAdapter
 
 from alert_responder.alerts import Alert, Moment
 from alert_responder.documents import Evidence, Outcome
@@ -239,6 +239,21 @@ class State:
         )
 
 
+def past_runs(incident: int, events: Iterable[Event], *, runbook: str, service: str) -> list[PastRun]:
+    """Return the options among some events of one incident that ran, or may have."""
+    started = {}
+    found = []
+    for event in events:
+        if isinstance(event, Started) and event.action == "option":
+            started[event.run] = event.option
+        elif isinstance(event, Finished) and event.run in started and (event.result == "done" or event.began):
+            refused = event.outcome is not None and event.outcome.status == "refused"
+            if not refused:
+                verdict = event.outcome.verdict if event.outcome else "unknown"
+                found.append(PastRun(incident, runbook, service, started[event.run], event.at, verdict))
+    return found
+
+
 def fold(events: Iterable[Event]) -> State:
     """Add the events up; raises IllegalEvent for one that must not follow."""
     state: State | None = None
@@ -405,6 +420,50 @@ class Policy(BaseModel):
     resumes: PositiveInt = 1
     settle_seconds: PositiveFloat = 900.0
     approval_seconds: PositiveFloat = 3600.0
+    window_seconds: PositiveFloat = 3600.0
+    runs_per_window: PositiveInt = 5
+    breaker_failures: PositiveInt = 3
+    fleet_breaker_failures: PositiveInt = 10
+    cooldown_seconds: NonNegativeFloat = 0.0
+    hold_probe_seconds: PositiveFloat = 10.0
+    suggest_only: bool = False
+
+
+@dataclass(frozen=True)
+class PastRun:
+    """An option that ran in some incident."""
+
+    incident: int
+    runbook: str
+    service: str
+    option: str
+    at: datetime
+    verdict: str
+
+
+class Hold(BaseModel):
+    """A pause or a maintenance window: no option starts for a service, or for any, until it ends or is lifted."""
+
+    model_config = ConfigDict(frozen=True)
+
+    id: int = 0
+    service: str | None = None
+    starts_at: Moment
+    ends_at: Moment | None = None
+    who: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What a decision must know beyond its own incident: what ran elsewhere lately, and the holds in force."""
+
+    incident: int = 0
+    past: tuple[PastRun, ...] = ()
+    holds: tuple[Hold, ...] = ()
+
+
+ALONE = Surroundings()
 
 
 @dataclass(frozen=True)
@@ -457,13 +516,16 @@ class Close:
 Step = Run | Ask | Wait | Escalate | Close
 
 
-def decide(state: State, runbook: Runbook | None, now: datetime, policy: Policy) -> Step:
+def decide(
+    state: State, runbook: Runbook | None, now: datetime, policy: Policy, surroundings: Surroundings = ALONE
+) -> Step:
     """Return what comes next.
 
     The rules, in the order in which they are asked: what is not open or is running is left alone; what must not run
     is escalated; a start that failed is repeated within its own budget; a proved recovery closes; the end of the alert
     closes; an option whose end nobody saw is verified; `unknown` and `decaying` verify again within their budgets;
-    only `not_recovered` (or a refusal) leads to the next option.
+    only `not_recovered` (or a refusal) leads to the next option; and an option that would start is held against what
+    the surroundings allow.
     """
     if state.status is not Status.OPEN or not state.open:
         return Wait(None, f"The incident is {state.status.value}.")
@@ -477,7 +539,50 @@ def decide(state: State, runbook: Runbook | None, now: datetime, policy: Policy)
         return Escalate(
             f"Nothing was run: {reason}.", "Look at the alert's labels, then work through the runbook by hand."
         )
-    return _after_launches(state, runbook, now, policy)
+    step = _after_launches(state, runbook, now, policy)
+    if isinstance(step, Run) and step.action == "option":
+        return _hold_back(step, state, runbook, now, policy, surroundings) or step
+    return step
+
+
+def _hold_back(  # noqa: PLR0917 -- the arguments of decide
+    step: Run, state: State, runbook: Runbook, now: datetime, policy: Policy, surroundings: Surroundings
+) -> Step | None:
+    """Return what to do instead of starting an option, if something beyond the incident forbids it."""
+    for hold in surroundings.holds:
+        if hold.service in (None, state.service):
+            until = now + timedelta(seconds=policy.hold_probe_seconds)
+            return Wait(until, f"Held by {hold.who}: {hold.reason}")
+    if step.approval:
+        # A person has looked at this very case.
+        return None
+    since = now - timedelta(seconds=policy.window_seconds)
+    past = [run for run in surroundings.past if run.incident != surroundings.incident and run.at > since]
+    mine = [run for run in past if run.runbook == runbook.runbook]
+    here = [run for run in mine if run.service == state.service]
+    if len(here) >= policy.runs_per_window:
+        why = f"Options of {runbook.runbook} ran {len(here)} times on {state.service}"
+    elif _only_failures(mine, policy.breaker_failures):
+        why = f"The last {policy.breaker_failures} options of {runbook.runbook} did not heal"
+    elif _only_failures(past, policy.fleet_breaker_failures):
+        why = f"The last {policy.fleet_breaker_failures} options of all runbooks did not heal"
+    else:
+        same = [run.at for run in here if run.option == step.option]
+        cool = timedelta(seconds=policy.cooldown_seconds)
+        if same and now - max(same) < cool:
+            return Wait(max(same) + cool, f"Option {step.option} ran on {state.service} a short time ago.")
+        return None
+    history = ", ".join(f"incident {run.incident} option {run.option}: {run.verdict}" for run in past[-10:])
+    return Escalate(
+        f"{why} within {policy.window_seconds:.0f} s; repeating it hides a cause. {history}.",
+        f"Find the cause. {_run_it(runbook, runbook.option(step.option))}",
+        step.considered,
+    )
+
+
+def _only_failures(past: list[PastRun], count: int) -> bool:
+    last = sorted(past, key=lambda run: run.at)[-count:]
+    return len(last) == count and all(run.verdict not in ("recovered", "decaying") for run in last)
 
 
 def _after_launches(state: State, runbook: Runbook, now: datetime, policy: Policy) -> Step:
@@ -566,9 +671,9 @@ def _next_option(state: State, runbook: Runbook, now: datetime, policy: Policy) 
         )
     considered, chosen = _choose(state, runbook, evidence, policy)
     if chosen is not None:
-        if chosen.automation == "auto":
+        if chosen.automation == "auto" and not policy.suggest_only:
             return Run("option", chosen.reason, chosen.letter, chosen.idempotent, considered=considered)
-        if chosen.automation == "approve":
+        if chosen.automation != "manual":
             return _with_approval(state, runbook, chosen, considered, now=now, policy=policy)
         return Escalate(
             f"Option {chosen.letter} ({chosen.title}) fits the evidence and is done by hand.",

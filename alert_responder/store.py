@@ -9,7 +9,19 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Literal
 
 from alert_responder.errors import Conflict
-from alert_responder.incidents import Ended, Event, Fired, IllegalEvent, Opened, State, Status, apply, fold
+from alert_responder.incidents import (
+    Ended,
+    Event,
+    Fired,
+    Hold,
+    IllegalEvent,
+    Opened,
+    PastRun,
+    State,
+    Status,
+    apply,
+    fold,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -103,6 +115,22 @@ class Store(ABC):
     @abstractmethod
     def oldest_due(self) -> datetime | None:
         """Return the time since when the longest waiting incident has been due."""
+
+    @abstractmethod
+    def past_runs(self, *, since: datetime) -> list[PastRun]:
+        """Return the options that ended after ``since``, in all incidents."""
+
+    @abstractmethod
+    def hold(self, hold: Hold) -> int:
+        """Put a pause or a maintenance window in force; return its number."""
+
+    @abstractmethod
+    def lift(self, number: int, *, who: str, now: datetime) -> bool:
+        """End a hold before its time; False if there is none of this number in force or to come."""
+
+    @abstractmethod
+    def holds(self, *, now: datetime) -> list[Hold]:
+        """Return the holds that are in force."""
 
     @abstractmethod
     def close(self) -> None:

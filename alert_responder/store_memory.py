@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from typing_extensions import override
 
 from alert_responder.errors import Conflict, StoreUnavailable, UnknownIncident
-from alert_responder.incidents import Event, Fired, State, Status, fold
+from alert_responder.incidents import Event, Fired, Hold, PastRun, State, Status, fold, past_runs
 from alert_responder.store import Delivery, Receipt, Store, Summary, extend, news, opening, quiet_until
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ class MemoryStore(Store):
     settle: timedelta = timedelta(minutes=15)
     down: bool = False
     _kept: list[_Kept] = field(default_factory=list)
+    _holds: list[Hold] = field(default_factory=list)
 
     @override
     def receive(self, deliveries: Sequence[Delivery], *, now: datetime) -> list[Receipt]:
@@ -145,6 +146,36 @@ class MemoryStore(Store):
             ),
             default=None,
         )
+
+    @override
+    def past_runs(self, *, since: datetime) -> list[PastRun]:
+        self._check()
+        return [
+            run
+            for number, kept in enumerate(self._kept, start=1)
+            for run in past_runs(number, kept.events, runbook=kept.state.runbook or "", service=kept.state.service)
+            if run.at > since
+        ]
+
+    @override
+    def hold(self, hold: Hold) -> int:
+        self._check()
+        self._holds.append(hold.model_copy(update={"id": len(self._holds) + 1}))
+        return len(self._holds)
+
+    @override
+    def lift(self, number: int, *, who: str, now: datetime) -> bool:
+        self._check()
+        for position, hold in enumerate(self._holds):
+            if hold.id == number and (hold.ends_at is None or hold.ends_at > now):
+                self._holds[position] = hold.model_copy(update={"ends_at": now})
+                return True
+        return False
+
+    @override
+    def holds(self, *, now: datetime) -> list[Hold]:
+        self._check()
+        return [hold for hold in self._holds if hold.starts_at <= now and (hold.ends_at is None or hold.ends_at > now)]
 
     @override
     def close(self) -> None:

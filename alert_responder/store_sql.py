@@ -6,6 +6,7 @@ from __future__ import annotations
 import threading
 from contextlib import contextmanager
 from datetime import datetime, timedelta
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
@@ -13,7 +14,7 @@ from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from typing_extensions import override
 
 from alert_responder.errors import Conflict, StoreUnavailable, UnknownIncident
-from alert_responder.incidents import EVENT, Ended, Event, Fired, State, Status
+from alert_responder.incidents import EVENT, Ended, Event, Fired, Hold, PastRun, State, Status, past_runs
 from alert_responder.store import Delivery, Receipt, Store, Summary, extend, news, opening, quiet_until
 
 if TYPE_CHECKING:
@@ -74,6 +75,20 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         ) WITHOUT ROWID
         """,
     ),
+    (
+        "CREATE INDEX events_by_kind ON events (kind, at)",
+        """
+        CREATE TABLE holds (
+          id INTEGER PRIMARY KEY AUTOINCREMENT,
+          service TEXT,
+          starts_at TEXT NOT NULL,
+          ends_at TEXT,
+          who TEXT NOT NULL,
+          reason TEXT NOT NULL,
+          lifted_by TEXT
+        )
+        """,
+    ),
 )
 
 _METADATA = sa.MetaData()
@@ -115,6 +130,13 @@ _ALERTS = sa.Table(
     sa.Column("fingerprint", sa.Text, primary_key=True),
     sa.Column("firing_since", sa.Text),
     sa.Column("repeats", sa.Integer),
+)
+
+_HOLDS = sa.Table(
+    "holds",
+    _METADATA,
+    sa.Column("id", sa.Integer, primary_key=True),
+    *(sa.Column(name, sa.Text) for name in ("service", "starts_at", "ends_at", "who", "reason", "lifted_by")),
 )
 
 _BUSY_SECONDS = 10
@@ -274,6 +296,62 @@ class SqlStore(Store):
         )
         with self._reading() as connection:
             return _moment(connection.scalar(query))
+
+    @override
+    def past_runs(self, *, since: datetime) -> list[PastRun]:
+        # The incidents in which a step ended lately; their starts may be older.
+        lately = sa.select(_EVENTS.c.incident_id).where(_EVENTS.c.kind == "finished", _EVENTS.c.at > _text(since))
+        query = (
+            sa.select(_INCIDENTS.c.id, _INCIDENTS.c.runbook, _INCIDENTS.c.service, _EVENTS.c.data)
+            .join(_EVENTS, _EVENTS.c.incident_id == _INCIDENTS.c.id)
+            .where(_INCIDENTS.c.id.in_(lately), _EVENTS.c.kind.in_(("started", "finished")))
+            .order_by(_INCIDENTS.c.id, _EVENTS.c.sequence)
+        )
+        found: list[PastRun] = []
+        with self._reading() as connection:
+            rows = connection.execute(query).all()
+        for (incident, runbook, service), group in groupby(rows, key=lambda row: (row.id, row.runbook, row.service)):
+            events = [EVENT.validate_json(row.data) for row in group]
+            found.extend(past_runs(incident, events, runbook=runbook or "", service=service))
+        return [run for run in found if run.at > since]
+
+    @override
+    def hold(self, hold: Hold) -> int:
+        values = {
+            "service": hold.service,
+            "starts_at": _text(hold.starts_at),
+            "ends_at": _text(hold.ends_at) if hold.ends_at else None,
+            "who": hold.who,
+            "reason": hold.reason,
+        }
+        with self._writing() as connection:
+            number: int = connection.execute(_HOLDS.insert().values(**values).returning(_HOLDS.c.id)).scalar_one()
+            return number
+
+    @override
+    def lift(self, number: int, *, who: str, now: datetime) -> bool:
+        ends = sa.or_(_HOLDS.c.ends_at.is_(None), _HOLDS.c.ends_at > _text(now))
+        change = _HOLDS.update().where(_HOLDS.c.id == number, ends).values(ends_at=_text(now), lifted_by=who)
+        with self._writing() as connection:
+            return connection.execute(change).rowcount == 1
+
+    @override
+    def holds(self, *, now: datetime) -> list[Hold]:
+        query = sa.select(_HOLDS).where(
+            _HOLDS.c.starts_at <= _text(now), sa.or_(_HOLDS.c.ends_at.is_(None), _HOLDS.c.ends_at > _text(now))
+        )
+        with self._reading() as connection:
+            return [
+                Hold(
+                    id=row.id,
+                    service=row.service,
+                    starts_at=datetime.fromisoformat(row.starts_at),
+                    ends_at=_moment(row.ends_at),
+                    who=row.who,
+                    reason=row.reason,
+                )
+                for row in connection.execute(query.order_by(_HOLDS.c.id))
+            ]
 
     @override
     def close(self) -> None:

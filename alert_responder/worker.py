@@ -26,6 +26,7 @@ from alert_responder.incidents import (
     Run,
     Started,
     State,
+    Surroundings,
     Wait,
     decide,
     fold,
@@ -130,7 +131,8 @@ class Worker:
             state = await self._reconcile(incident, state, state.running)
         while True:
             runbook = self._runbook(state)
-            step = decide(state, runbook, self.clock(), self.policy)
+            surroundings = await asyncio.to_thread(self._surroundings, incident)
+            step = decide(state, runbook, self.clock(), self.policy, surroundings)
             if isinstance(step, Wait):
                 await asyncio.to_thread(
                     self.store.release, incident, self.owner, due_at=step.until, expected=state.sequence
@@ -229,6 +231,11 @@ class Worker:
             return self.catalog.get(state.runbook or "")
         except CatalogError:
             return None
+
+    def _surroundings(self, incident: int) -> Surroundings:
+        now = self.clock()
+        past = self.store.past_runs(since=now - timedelta(seconds=self.policy.window_seconds))
+        return Surroundings(incident, tuple(past), tuple(self.store.holds(now=now)))
 
     def _last_word(self, step: Escalate | Close) -> Event:
         if isinstance(step, Escalate):

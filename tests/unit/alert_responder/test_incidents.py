@@ -20,14 +20,17 @@ from alert_responder.incidents import (
     Escalated,
     Finished,
     Fired,
+    Hold,
     IllegalEvent,
     Opened,
+    PastRun,
     Policy,
     Run,
     Started,
     State,
     Status,
     Step,
+    Surroundings,
     Wait,
     answer,
     decide,
@@ -372,6 +375,89 @@ def test_what_must_not_run_is_escalated(opened: Opened, runbook: Runbook | None,
 
     assert isinstance(step, Escalate)
     assert step.reason == said
+
+
+def past(count: int, verdict: str = "not_recovered", **changes: Any) -> tuple[PastRun, ...]:
+    made = {"runbook": "tiny", "service": "thing", "option": "A", "at": NOON, "verdict": verdict, **changes}
+    return tuple(PastRun(incident=100 + number, **made) for number in range(count))
+
+
+def held(**changes: Any) -> tuple[Hold, ...]:
+    return (Hold.model_validate({"id": 1, "starts_at": NOON, "who": "kim", "reason": "release", **changes}),)
+
+
+@pytest.mark.parametrize(
+    ("surroundings", "expected", "said"),
+    [
+        pytest.param(Surroundings(1), "A", "Reason A.", id="nothing"),
+        pytest.param(Surroundings(1, holds=held()), "wait", "Held by kim: release", id="paused"),
+        pytest.param(Surroundings(1, holds=held(service="thing")), "wait", "Held by kim: release", id="maintenance"),
+        pytest.param(Surroundings(1, holds=held(service="other")), "A", "Reason A.", id="maintenance-elsewhere"),
+        pytest.param(Surroundings(1, past(4, "recovered")), "A", "Reason A.", id="below-the-limit"),
+        pytest.param(
+            Surroundings(1, past(5, "recovered")), "escalate", "Options of tiny ran 5 times on thing", id="chronic"
+        ),
+        pytest.param(Surroundings(1, past(5, "recovered", service="other")), "A", "Reason A.", id="another-target"),
+        pytest.param(Surroundings(1, past(5, at=NOON - timedelta(hours=2))), "A", "Reason A.", id="long-ago"),
+        pytest.param(
+            Surroundings(1, past(3, service="other")),
+            "escalate",
+            "The last 3 options of tiny did not heal",
+            id="breaker",
+        ),
+        pytest.param(
+            Surroundings(1, (*past(3), *past(1, "recovered", at=NOON + timedelta(seconds=1)))),
+            "A",
+            "Reason A.",
+            id="breaker-closed-by-a-success",
+        ),
+        pytest.param(
+            Surroundings(1, past(10, runbook="other", service="other")),
+            "escalate",
+            "The last 10 options of all runbooks did not heal",
+            id="fleet-breaker",
+        ),
+        pytest.param(Surroundings(100, past(1)), "A", "Reason A.", id="its-own-runs-do-not-count"),
+    ],
+)
+def test_what_the_surroundings_forbid(surroundings: Surroundings, expected: str, said: str) -> None:
+    """Each row: what ran elsewhere and what is held, and what becomes of option A."""
+    told = Story()
+    step = decide(told.tell("d"), make_runbook(), told.now, POLICY, surroundings)
+
+    assert short(step) == expected
+    assert not isinstance(step, Close | Ask)
+    assert step.reason.startswith(said)
+
+
+def test_an_option_cools_down_on_its_service() -> None:
+    """The same option on the same service waits until its last run is long enough ago."""
+    told = Story()
+    policy = POLICY.model_copy(update={"cooldown_seconds": 60.0})
+    step = decide(told.tell("d"), make_runbook(), told.now, policy, Surroundings(1, past(1, "recovered")))
+
+    assert isinstance(step, Wait)
+    assert step.until == NOON + timedelta(seconds=60)
+
+
+def test_an_approved_option_passes_the_limits_but_not_a_hold() -> None:
+    """A person has looked at this very case; a pause is meant for everybody."""
+    told = Story()
+    state = told.tell("d A?:unchecked ask:A approve:A")
+    runbook = make_runbook(make_option("A", automation="approve"))
+
+    assert short(decide(state, runbook, told.now, POLICY, Surroundings(1, past(20)))) == "A"
+    assert short(decide(state, runbook, told.now, POLICY, Surroundings(1, past(20), held()))) == "wait"
+
+
+def test_suggest_only_asks_about_everything() -> None:
+    """An automatic option needs approval, one that is done by hand stays so."""
+    told = Story()
+    policy = POLICY.model_copy(update={"suggest_only": True})
+
+    assert short(decide(told.tell("d"), make_runbook(), told.now, policy)) == "rehearse"
+    by_hand = make_runbook(make_option("A", automation="manual"))
+    assert short(decide(told.tell("d"), by_hand, told.now, policy)) == "escalate"
 
 
 def test_a_clock_that_was_set_back_does_not_hold_an_incident() -> None:

@@ -12,7 +12,17 @@ import sqlalchemy as sa
 
 from alert_responder import store_sql
 from alert_responder.errors import Conflict, StoreUnavailable, UnknownIncident
-from alert_responder.incidents import Closed, Escalated, Event, Finished, IllegalEvent, Started, Status
+from alert_responder.incidents import (
+    Closed,
+    Escalated,
+    Event,
+    Finished,
+    Hold,
+    IllegalEvent,
+    PastRun,
+    Started,
+    Status,
+)
 from alert_responder.routing import Route
 from alert_responder.store import Delivery, Receipt, Store
 from alert_responder.store_memory import MemoryStore
@@ -246,7 +256,66 @@ def test_the_newest_incidents_come_first_and_are_limited(store: Store) -> None:
     assert [line.id for line in store.summaries(limit=2)] == [4, 3]
 
 
+def test_past_runs_are_the_options_that_ran_lately(store: Store) -> None:
+    """Options that ran to their end or were cut short count; refusals, diagnoses and what never began do not."""
+    store.receive([deliver("one"), deliver("two", service="other")], now=NOON)
+    option = {"action": "option", "option": "A"}
+    late = NOON + timedelta(hours=1)
+    refused = make_outcome("unchecked", status="refused", changed=False)
+    store.append(1, [start(), finish(evidence=None)], owner=None)
+    store.append(1, [start("r2", **option), finish("r2", outcome=refused)], owner=None)
+    store.append(1, [start("r3", **option), finish("r3", result="failed_launch", began=False)], owner=None)
+    store.append(1, [start("r4", **option), finish("r4", outcome=make_outcome("not_recovered"), at=late)], owner=None)
+    store.append(2, [start("r5", **option), finish("r5", result="timed_out", at=NOON - SECOND)], owner=None)
+
+    assert store.past_runs(since=NOON - timedelta(hours=1)) == [
+        PastRun(1, "tiny", "thing", "A", late, "not_recovered"),
+        PastRun(2, "tiny", "other", "A", NOON - SECOND, "unknown"),
+    ]
+    assert [run.incident for run in store.past_runs(since=NOON)] == [1]
+
+
+def test_holds_are_in_force_between_their_times_until_lifted(store: Store) -> None:
+    """A pause holds until it is lifted, a window from its start to its end."""
+    pause = Hold(starts_at=NOON, who="kim", reason="release")
+    window = Hold(service="thing", starts_at=NOON + LEASE, ends_at=NOON + 2 * LEASE, who="kim", reason="upgrade")
+    assert (store.hold(pause), store.hold(window)) == (1, 2)
+
+    assert [hold.id for hold in store.holds(now=NOON - SECOND)] == []
+    assert store.holds(now=NOON + LEASE) == [
+        pause.model_copy(update={"id": 1}),
+        window.model_copy(update={"id": 2}),
+    ]
+    assert store.lift(1, who="lee", now=NOON + LEASE)
+    assert not store.lift(1, who="lee", now=NOON + 2 * LEASE)
+    assert not store.lift(9, who="lee", now=NOON)
+    assert store.holds(now=NOON + 2 * LEASE) == []
+
+
 # What only the adapter for SQLite promises.
+
+
+@pytest.mark.parametrize("version", range(1, len(store_sql.MIGRATIONS)))
+def test_an_older_schema_is_brought_up_to_date_with_its_data(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: int
+) -> None:
+    """From every earlier version: the record is kept, and the schema is the one of a fresh file."""
+    with monkeypatch.context() as patched:
+        patched.setattr(store_sql, "MIGRATIONS", store_sql.MIGRATIONS[:version])
+        old = SqlStore(sqlite_engine(tmp_path / "old.sqlite3"))
+        old.receive([deliver()], now=NOON)
+        old.close()
+    SqlStore(sqlite_engine(tmp_path / "fresh.sqlite3")).close()
+    migrated = SqlStore(sqlite_engine(tmp_path / "old.sqlite3"))
+
+    assert [event.kind for event in migrated.events(1)] == ["opened"]
+    migrated.close()
+    schemas = []
+    for name in ("old", "fresh"):
+        connection = sqlite3.connect(tmp_path / f"{name}.sqlite3")
+        schemas.append(sorted(connection.execute("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL")))
+        connection.close()
+    assert schemas[0] == schemas[1]
 
 
 def test_the_file_is_opened_for_safety(tmp_path: Path) -> None:
@@ -304,7 +373,7 @@ def test_the_tables_of_the_queries_are_the_tables_of_the_schema(tmp_path: Path) 
     engine = sqlite_engine(tmp_path / "x.sqlite3")
     SqlStore(engine)
     found = sa.MetaData()
-    found.reflect(engine, only=["incidents", "events", "alerts"])
+    found.reflect(engine, only=["incidents", "events", "alerts", "holds"])
     engine.dispose()
 
     assert {name: {column.name for column in table.columns} for name, table in found.tables.items()} == {
@@ -321,7 +390,9 @@ def test_a_schema_from_the_future_is_not_touched(tmp_path: Path) -> None:
     connection.close()
     engine = sqlite_engine(tmp_path / "x.sqlite3")
 
-    with pytest.raises(StoreUnavailable, match="its schema is version 999, this program knows 1"):
+    with pytest.raises(
+        StoreUnavailable, match=f"its schema is version 999, this program knows {len(store_sql.MIGRATIONS)}"
+    ):
         SqlStore(engine)
     engine.dispose()
 
