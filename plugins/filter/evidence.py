@@ -35,7 +35,8 @@ EXAMPLES = r"""
 - name: Build the evidence
   ansible.builtin.set_fact:
     __evidence: >-
-      {{ {'sessions': sessions} | ops.runbooks.evidence(runbook='db-connections', collected_at=now(utc=true).isoformat()) }}
+      {{ {'sessions': sessions}
+         | ops.runbooks.evidence(runbook='db-connections', collected_at=now(utc=true).isoformat()) }}
 """
 
 RETURN = r"""

@@ -133,7 +133,7 @@ class DockerEngine:
 
 def _moment(stamp: str) -> datetime:
     """Read the engine's time stamp, which carries nanoseconds and an offset."""
-    whole, _, rest = stamp.partition(".")
+    whole, _dot, rest = stamp.partition(".")
     digits = len(rest) - len(rest.lstrip("0123456789"))
     fraction = timedelta(seconds=float(f"0.{rest[:digits] or 0}"))
     zone = (rest[digits:] if rest else whole[19:]).replace("Z", "") or "+00:00"

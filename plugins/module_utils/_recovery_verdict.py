@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any
@@ -46,7 +47,7 @@ class Expectation:
             number = float(value)
         except (TypeError, ValueError):
             return Reading(good=None, value=None, error=f"{value!r} is not a number")
-        if number != number:  # noqa: PLR0124 -- the definition of NaN: nothing was measured
+        if math.isnan(number):
             return Reading(good=None, value=None, error="the value is NaN: there was nothing to divide by")
         relations = {
             "at_least": number >= self.wanted,

@@ -214,7 +214,7 @@ def _health(state: dict[str, Any]) -> str:
 
 def _size(published: str) -> int:
     """Return how many ports a published port or range has."""
-    first, _, last = published.partition("-")
+    first, _dash, last = published.partition("-")
     return int(last) - int(first) + 1 if last else 1
 
 
