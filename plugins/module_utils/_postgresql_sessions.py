@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -238,6 +239,17 @@ def _floor(every: Iterable[Session], chosen: list[Session], floor: int) -> list[
             staying[session.application] = staying.get(session.application, 0) + 1
             kept.append(session)
     return kept
+
+
+_LITERAL = re.compile(r"""(?sx)
+    ' (?: [^'] | '' )* '?              # a string, or what the server's cut left of one
+    | \$ (\w*) \$ .*? (?: \$ \1 \$ | \Z )  # dollar quotes
+""")
+
+
+def mask_literals(query: str) -> str:
+    """Return a statement without its string literals, which may be passwords or personal data."""
+    return _LITERAL.sub("'?'", query)
 
 
 def _at_least(seconds: float | None, minimum: float | None) -> bool:

@@ -14,6 +14,7 @@ from ansible_collections.ops.runbooks.plugins.module_utils._postgresql_sessions 
     Session,
     Slots,
     Snapshot,
+    mask_literals,
 )
 
 if TYPE_CHECKING:
@@ -163,7 +164,7 @@ def _session(row: dict[str, Any]) -> Session:
         transaction_seconds=row["transaction_seconds"],
         statement_seconds=row["statement_seconds"],
         blocked_by=tuple(row["blocked_by"]),
-        query=row["query"] or "",
+        query=mask_literals(row["query"] or ""),
         superuser=row["superuser"],
         reserved=row["reserved"],
         own=row["own"],

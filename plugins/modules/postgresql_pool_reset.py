@@ -126,7 +126,7 @@ notes:
 """
 
 EXAMPLES = r"""
-- name: End what has idled in a transaction for five minutes
+- name: End what has idled in a transaction for one minute
   ops.runbooks.postgresql_pool_reset:
     login_host: db1.example.com
     login_user: runbooks

@@ -1,0 +1,59 @@
+"""Expectations of what a failed connection is called."""
+
+from __future__ import annotations
+
+import pytest
+from ansible_collections.ops.runbooks.plugins.module_utils import _postgresql_adapter as adapter
+from ansible_collections.ops.runbooks.plugins.module_utils._errors import MissingLibrary
+from ansible_collections.ops.runbooks.plugins.module_utils._postgresql_options import Login
+
+LOGIN = Login(host="db1", port=5432, user="runbooks", database="app", password="hunter2")
+
+# As libpq 17 words them.
+SAID = [
+    (
+        (
+            'connection to server at "db1" (192.0.2.1), port 5432 failed: FATAL:  password authentication failed for user '
+            '"runbooks"\nconnection to server at "db1" (192.0.2.1), port 5432 failed: FATAL:  no pg_hba.conf entry'
+        ),
+        "Check login_user and login_password.",
+    ),
+    ('connection to server at "db1", port 5432 failed: FATAL:  sorry, too many clients already', "may use reserved"),
+    (
+        "FATAL:  remaining connection slots are reserved for roles with the SUPERUSER attribute",
+        "may use reserved slots",
+    ),
+    (
+        'connection to server at "db1", port 5432 failed: Connection refused\n\tIs the server running on that host?',
+        "Check login_host and login_port, and that the server runs.",
+    ),
+    ('could not translate host name "db1" to address: Name or service not known', "Check login_host."),
+    ("timeout expired", "raise connect_timeout_seconds."),
+    ('FATAL:  database "app" does not exist', "Check login_db and login_user."),
+    ("FATAL:  the database system is starting up", "try again when recovery has finished"),
+    ("something new", "Check that the server runs and answers."),
+    ("", "Check that the server runs and answers."),
+]
+
+
+@pytest.mark.parametrize(("said", "remedy"), SAID)
+def test_the_message_says_where_why_and_what_to_do(said: str, remedy: str) -> None:
+    """The first line that names a cause is the one that is told."""
+    error = adapter.connection_failed(LOGIN, OSError(said))
+    assert str(error).startswith('Cannot connect to database "app" on db1:5432 as "runbooks": ')
+    assert remedy in str(error)
+    assert "\n" not in str(error)
+
+
+def test_the_password_is_never_repeated() -> None:
+    """A library may quote the whole connection string."""
+    error = adapter.connection_failed(LOGIN, OSError("bad dsn: host=db1 password=hunter2"))
+    assert "hunter2" not in str(error)
+    assert "hunter2" not in repr(LOGIN)
+
+
+def test_a_missing_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before anything is tried."""
+    monkeypatch.setattr(adapter, "IMPORT_FAILURE", "Traceback: No module named 'psycopg2'")
+    with pytest.raises(MissingLibrary, match="psycopg2"):
+        adapter.Connection(LOGIN)
