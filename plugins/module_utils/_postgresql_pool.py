@@ -192,6 +192,7 @@ def reset(
         "before": before.slots.as_return(),
         "after": before.slots.as_return(),
     }
+    result["warnings"] += [f"Cannot read {gap['what']} on {instance}: {gap['why']}." for gap in source.unreadable()]
     problem = _not_above(before, request.only_above, instance)
     if problem and request.precondition_reaction == "fail":
         raise PreconditionFailed(f"{problem} Lower only_above if they shall be ended all the same.", **result)

@@ -14,6 +14,7 @@ from ansible_collections.ops.runbooks.plugins.module_utils._postgresql_sessions 
     Session,
     Slots,
     Snapshot,
+    count,
     mask_literals,
 )
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 # reserved_connections and pg_use_reserved_connections exist from PostgreSQL 16; before, the lookups give NULL.
 # pg_blocking_pids takes locks of its own, so it is asked only for sessions that wait for one.
+# Of another role's session a login without pg_monitor sees pid, user and database only: it counts, its state is hidden.
 SNAPSHOT = """
 SELECT s.pid, s.backend_start::text AS started, coalesce(s.usename, '') AS user,
        coalesce(s.application_name, '') AS application, coalesce(s.datname, '') AS database,
@@ -45,6 +47,7 @@ FROM pg_stat_activity s
 JOIN pg_roles me ON me.rolname = current_user
 LEFT JOIN pg_roles r ON r.oid = s.usesysid
 WHERE s.backend_type = 'client backend'
+   OR (s.backend_type IS NULL AND s.usesysid IS NOT NULL AND s.datid IS NOT NULL)
 ORDER BY s.pid
 """
 
@@ -128,7 +131,7 @@ class PostgresqlSessions(SessionSource):
         if not self._hidden:
             return []
         why = "the login role is not a member of pg_monitor"
-        return [{"what": f"state and age of {self._hidden} sessions", "why": why}]
+        return [{"what": f"state and age of {count(self._hidden)}", "why": why}]
 
     def _signal(self, statement: str, sessions: Sequence[Session], criteria: Criteria) -> set[int]:
         names = {ours: theirs for theirs, ours in STATE_NAMES.items()}

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import psycopg2
 import pytest
 
-from tests.integration.containers import Container, Containers, open_containers, wait_for
+from tests.integration.containers import Container, Containers, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -110,12 +110,6 @@ def _ask(port: int, database: str, user: str, statement: str) -> list[tuple[Any,
         with connection.cursor() as cursor:
             cursor.execute(statement)
             return list(cursor.fetchall()) if cursor.description else []
-
-
-@pytest.fixture(scope="session")
-def containers() -> Iterator[Containers]:
-    with open_containers() as opened:
-        yield opened
 
 
 @pytest.fixture(scope="session")

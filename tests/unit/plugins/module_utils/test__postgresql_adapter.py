@@ -13,8 +13,8 @@ LOGIN = Login(host="db1", port=5432, user="runbooks", database="app", password="
 SAID = [
     (
         (
-            'connection to server at "db1" (192.0.2.1), port 5432 failed: FATAL:  password authentication failed for user '
-            '"runbooks"\nconnection to server at "db1" (192.0.2.1), port 5432 failed: FATAL:  no pg_hba.conf entry'
+            'connection to server at "db1", port 5432 failed: FATAL:  password authentication failed for user "r"\n'
+            'connection to server at "db1", port 5432 failed: FATAL:  no pg_hba.conf entry'
         ),
         "Check login_user and login_password.",
     ),
