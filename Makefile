@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 # ansible.cfg is read from the working directory only; this holds from anywhere.
 export ANSIBLE_COLLECTIONS_PATH := $(CURDIR)/collections
 
-.PHONY: help setup demo up down lab-status lab-reset drill drills serve check test lock clean
+.PHONY: help setup demo up down lab-status lab-reset serve check test bench lock clean
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,12 +49,15 @@ check: $(READY) ## The fast half: lint, types, unit tests, runbooks
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/yamllint --strict .
 	@$(BIN)/mypy --no-error-summary collections/ansible_collections/ops/runbooks/plugins
-	@$(BIN)/mypy --no-error-summary alert_responder lab tests
+	@$(BIN)/mypy --no-error-summary alert_responder benchmarks lab tests
 	@$(BIN)/alert-responder runbooks check
 	@$(BIN)/python -m pytest -q -n 2 tests/unit
 
 test: check ## Everything: check, then lint of the playbooks, sanity, integration, drills
 	@$(BIN)/python -m pytest tests
+
+bench: $(READY) ## Measure the modules beside the plain tools; prints ratios
+	@$(BIN)/python -m benchmarks.postgresql_pool_reset
 
 lock: ## Resolve requirements.txt and test-requirements.txt again
 	@$(BIN)/python -m pip install --quiet uv
