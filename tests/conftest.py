@@ -10,8 +10,12 @@ import pytest
 from ansible.module_utils.testing import patch_module_args
 from ansible.utils.collection_loader._collection_finder import _AnsibleCollectionFinder
 
+from tests.running_lab import lab, running_lab
+
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+__all__ = ["lab", "running_lab"]
 
 ROOT = Path(__file__).resolve().parents[1]
 

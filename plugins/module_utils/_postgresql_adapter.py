@@ -82,7 +82,10 @@ class Connection:
         try:
             with self._connection.cursor(cursor_factory=psycopg2.extras.RealDictCursor) as cursor:
                 cursor.execute(query, parameters)
-                return [dict(row) for row in cursor.fetchall()] if cursor.description else []
+                names = [column.name for column in cursor.description or ()]
+                if len(set(names)) < len(names):
+                    raise OpsError(f"The statement gives two columns of one name: {', '.join(names)}. Use AS.")
+                return [dict(row) for row in cursor.fetchall()] if names else []
         except (psycopg2.OperationalError, psycopg2.InterfaceError) as error:
             if self._connection.closed or not error.pgcode:
                 raise connection_failed(self._login, error, "Lost the connection") from None

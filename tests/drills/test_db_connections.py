@@ -16,7 +16,7 @@ from lab.settings import port_variable, read_settings
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from conftest import Lab  # type: ignore[import-not-found]  # pytest's conftest, a type for the reader
+    from tests.running_lab import Lab
 
 pytestmark = [pytest.mark.drill, pytest.mark.slow, pytest.mark.timeout(600)]
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.drills.conftest import Lab
+    from tests.running_lab import Lab
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 

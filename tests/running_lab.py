@@ -1,4 +1,4 @@
-"""The running lab, for tests that need all of it at once."""
+"""The running lab, for tests that need all of it at once; tests/conftest.py makes its fixtures known everywhere."""
 
 from __future__ import annotations
 
