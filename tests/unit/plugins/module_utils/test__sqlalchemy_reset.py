@@ -157,7 +157,7 @@ def test_a_load_balancer_is_recognised() -> None:
 def test_disposing_needs_room_on_the_server() -> None:
     """What is in use stays open beside the new pools: it must fit a second time, over all replicas together."""
     asked: dict[str, Any] = {"mode": "dispose", "server_headroom": 5}
-    with pytest.raises(PreconditionFailed, match="6 connections are in use .*, and the server has room for 5"):
+    with pytest.raises(PreconditionFailed, match=r"6 connections are in use .*, and the server has room for 5"):
         Run(FakeReplica(1, 3), FakeReplica(1, 3), **asked)()
     run = Run(FakeReplica(1, 3), FakeReplica(1, 1), **asked)
     assert run()["after"]["checked_in"] == 0
