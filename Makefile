@@ -5,10 +5,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+COVERAGE := 95
 # ansible.cfg is read from the working directory only; this holds from anywhere.
 export ANSIBLE_COLLECTIONS_PATH := $(CURDIR)/collections
 
-.PHONY: help setup demo up down lab-status lab-reset serve check test bench lock clean
+.PHONY: help setup demo up down lab-status lab-reset serve lint check test bench lock clean
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,17 +45,19 @@ lab-reset: $(READY) ## Undo every fault
 serve: $(READY) ## Run the responder beside the lab
 	@$(BIN)/python -m lab serve
 
-check: $(READY) ## The fast half: lint, types, unit tests, runbooks
+lint: $(READY) ## Format, lint, types, runbooks against rules and playbooks
 	@$(BIN)/ruff format --check --quiet .
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/yamllint --strict .
 	@$(BIN)/mypy --no-error-summary collections/ansible_collections/ops/runbooks/plugins
 	@$(BIN)/mypy --no-error-summary alert_responder benchmarks lab tests
 	@$(BIN)/alert-responder runbooks check
+
+check: lint ## The fast half: lint and unit tests
 	@$(BIN)/python -m pytest -q -n 2 tests/unit
 
-test: check ## Everything: check, then lint of the playbooks, sanity, integration, drills
-	@$(BIN)/python -m pytest tests
+test: lint ## Everything: lint, unit tests, sanity, integration, molecule, drills; gated on branch coverage
+	@$(BIN)/python -m pytest tests --cov --cov-report=term --cov-fail-under=$(COVERAGE)
 
 bench: $(READY) ## Measure the modules beside the plain tools; prints ratios
 	@$(BIN)/python -m benchmarks.postgresql_pool_reset

@@ -5,15 +5,13 @@
 
 from __future__ import annotations
 
-import json
 import socket
 import traceback
 from typing import TYPE_CHECKING, Any
-from urllib.error import HTTPError, URLError
-from urllib.parse import urlencode
 
-from ansible.module_utils.urls import open_url
+from ansible_collections.ops.runbooks.plugins.module_utils import _prometheus as prometheus
 from ansible_collections.ops.runbooks.plugins.module_utils._errors import ConnectionFailed, MissingLibrary, OpsError
+from ansible_collections.ops.runbooks.plugins.module_utils._http import Http, cause
 from ansible_collections.ops.runbooks.plugins.module_utils._postgresql_adapter import Connection
 from ansible_collections.ops.runbooks.plugins.module_utils._postgresql_options import Login
 from ansible_collections.ops.runbooks.plugins.module_utils._recovery_verdict import Probe, Reading
@@ -35,8 +33,6 @@ except ImportError:
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-
-BODY_LIMIT = 1_000_000
 
 
 def require_libraries(probes: Iterable[Probe]) -> None:
@@ -63,31 +59,12 @@ def _judge(probe: Probe, value: Any) -> Reading:
     return probe.expectation.judge(value)
 
 
-def _open(settings: dict[str, Any], url: str) -> tuple[int, str]:
-    """Return status and body, whatever the status; raises OSError if there is no answer."""
-    headers = {"Authorization": f"Bearer {settings['token']}"} if settings["token"] else {}
-    try:
-        answer = open_url(
-            url,
-            method=settings.get("method", "GET"),
-            headers=headers,
-            timeout=settings["timeout_seconds"],
-            validate_certs=settings["validate_certs"],
-            ca_path=settings["ca_path"],
-            follow_redirects="none",
-            use_proxy=False,
-        )
-        return answer.status, answer.read(BODY_LIMIT).decode("utf-8", "replace")
-    except HTTPError as error:
-        return error.code, error.read(BODY_LIMIT).decode("utf-8", "replace")
-
-
 def _http(probe: Probe) -> Reading:
     settings = probe.settings
     try:
-        status, body = _open(settings, settings["url"])
+        status, body = Http.from_params(settings).send(method=settings["method"])
     except (OSError, ValueError) as error:
-        return _unreachable(probe, f"no answer from {settings['url']}: {_cause(error)}")
+        return _unreachable(probe, f"no answer from {settings['url']}: {cause(error)}")
     if status not in settings["status"]:
         return Reading(good=False, value=status)
     if settings["body_contains"] and settings["body_contains"] not in body:
@@ -102,7 +79,7 @@ def _tcp(probe: Probe) -> Reading:
         with socket.create_connection(address, timeout=settings["timeout_seconds"]):
             return Reading(good=True, value="open")
     except OSError as error:
-        return _unreachable(probe, f"no connection to {address[0]}:{address[1]}: {_cause(error)}")
+        return _unreachable(probe, f"no connection to {address[0]}:{address[1]}: {cause(error)}")
 
 
 def _sql(probe: Probe) -> Reading:
@@ -174,36 +151,25 @@ def _container(probe: Probe) -> Reading:
         finally:
             client.close()
     except (docker.errors.DockerException, OSError) as error:
-        return _unreachable(probe, f"the Docker engine does not answer: {_cause(error)}")
+        return _unreachable(probe, f"the Docker engine does not answer: {cause(error)}")
     healthy = [c for c in containers if not any(s in c["Status"] for s in ("unhealthy", "health: starting"))]
     return Reading(good=len(healthy) >= settings["minimum"], value=len(healthy))
 
 
 def _promql(probe: Probe) -> Reading:
     settings = probe.settings
-    url = f"{settings['url'].rstrip('/')}/api/v1/query?{urlencode({'query': settings['query']})}"
     try:
-        status, body = _open(settings, url)
-        answer = json.loads(body)
-    except (OSError, ValueError) as error:
-        return _unreachable(probe, f"no answer from Prometheus {settings['url']}: {_cause(error)}")
-    if status != 200 or answer.get("status") != "success":  # noqa: PLR2004 -- HTTP's own number
-        return Reading(good=None, error=f"Prometheus answered {status}: {answer.get('error', 'no message')}")
-    data = answer["data"]
-    if data["resultType"] == "scalar":
-        return _judge(probe, data["result"][1])
-    series = data["result"]
+        series = prometheus.query(Http.from_params(settings), settings["query"]).series
+    except ConnectionFailed as error:
+        return _unreachable(probe, str(error))
+    except OpsError as error:
+        return Reading(good=None, error=str(error))
     if not series:
         good = {"good": True, "bad": False, "unknown": None}[settings["no_data"]]
         return Reading(good=good, error="the query gives no data")
     if len(series) > 1:
         return Reading(good=None, error=f"the query gives {len(series)} series, aggregate it to one")
-    return _judge(probe, series[0]["value"][1])
-
-
-def _cause(error: BaseException) -> str:
-    reason = error.reason if isinstance(error, URLError) else error
-    return str(reason) or type(error).__name__
+    return _judge(probe, series[0].value)
 
 
 _PROBES = {

@@ -152,4 +152,4 @@ def test_an_answer_that_is_not_prometheus_is_unknown(server: str) -> None:
     """A login page on the right port proves nothing."""
     reading = read(Probe("p", "promql", {**PROMQL, "url": server, "query": "html"}, Expectation("below", 0.6)))
     assert reading.good is None
-    assert reading.error.startswith(f"no answer from Prometheus {server}: ")
+    assert reading.error == f"what answers at {server} is not Prometheus (HTTP 200)"
