@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ansible_collections.ops.runbooks.plugins.module_utils._arguments import ArgumentSpec
 from ansible_collections.ops.runbooks.plugins.module_utils._errors import ActionFailed
+from ansible_collections.ops.runbooks.plugins.module_utils._http import http_options
 from ansible_collections.ops.runbooks.plugins.module_utils._postgresql_options import login_options
 from ansible_collections.ops.runbooks.plugins.module_utils._recovery_verdict import (
     Expectation,
@@ -33,15 +34,12 @@ REDIS_READS = ["PING", "INFO", "DBSIZE", "EXISTS", "STRLEN", "LLEN", "HLEN", "SC
 def recovery_spec() -> ArgumentSpec:
     """Return the options of recovery_check."""
     timeout = {"type": "float", "default": 3.0}
+    promql = http_options(3.0).options
     http = {
-        "url": {"type": "str", "required": True},
+        **promql,
         "method": {"type": "str", "choices": ["GET", "HEAD", "POST"], "default": "GET"},
         "status": {"type": "list", "elements": "int", "default": [200]},
         "body_contains": {"type": "str"},
-        "token": {"type": "str", "no_log": True},
-        "timeout_seconds": dict(timeout),
-        "validate_certs": {"type": "bool", "default": True},
-        "ca_path": {"type": "path"},
     }
     redis = {
         "login_host": {"type": "str", "default": "localhost"},
@@ -55,7 +53,6 @@ def recovery_spec() -> ArgumentSpec:
         "field": {"type": "str"},
         "timeout_seconds": dict(timeout),
     }
-    promql = {key: http[key] for key in ("url", "token", "timeout_seconds", "validate_certs", "ca_path")}
     kinds = {
         "http": http,
         "tcp": {
