@@ -202,13 +202,22 @@ class Plan:
         return [f"Left {count(len(sessions))} alone: {reason}." for reason, sessions in self.left]
 
 
+def root_blockers(sessions: Iterable[Session]) -> frozenset[int]:
+    """Return the sessions that others wait for and that wait for nobody.
+
+    A waiter blocks those behind it in the queue for the lock. It goes on by itself once the root has ended.
+    """
+    waiting = {session.pid: session.blocked_by for session in sessions if session.blocked_by}
+    return frozenset(pid for blockers in waiting.values() for pid in blockers) - waiting.keys()
+
+
 def make_plan(snapshot: Snapshot, criteria: Criteria) -> Plan:
     """Choose the sessions to end: what matches, less what is protected, less the floor of each application.
 
     The floor counts usable sessions (idle or active). A session that idles in a transaction serves nobody, so it
     neither counts nor is kept. The most recently used ones are kept.
     """
-    blockers = frozenset(pid for session in snapshot.sessions for pid in session.blocked_by)
+    blockers = root_blockers(snapshot.sessions)
     chosen: list[Session] = []
     left: dict[str, list[Session]] = {}
     for session in snapshot.sessions:

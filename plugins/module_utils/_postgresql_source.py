@@ -81,9 +81,9 @@ WHERE s.backend_type = 'client backend' AND s.pid <> pg_backend_pid()
        OR clock_timestamp() - s.xact_start >= make_interval(secs => %(transaction)s::float))
   AND (s.state <> 'active' OR %(statement)s::float IS NULL
        OR clock_timestamp() - s.query_start >= make_interval(secs => %(statement)s::float))
-  AND (NOT %(blockers_only)s OR EXISTS (
+  AND (NOT %(blockers_only)s OR (s.wait_event_type IS DISTINCT FROM 'Lock' AND EXISTS (
        SELECT 1 FROM pg_stat_activity w
-       WHERE w.wait_event_type = 'Lock' AND s.pid = ANY (pg_blocking_pids(w.pid))))
+       WHERE w.wait_event_type = 'Lock' AND s.pid = ANY (pg_blocking_pids(w.pid)))))
 """
 CANCEL = SIGNAL.replace("{function}", "pg_cancel_backend")
 TERMINATE = SIGNAL.replace("{function}", "pg_terminate_backend")

@@ -83,7 +83,9 @@ options:
     elements: str
     default: []
   blockers_only:
-    description: Whether only sessions are meant that another session waits for.
+    description:
+      - Whether only sessions are meant that another one waits for and that wait for nobody themselves.
+      - A waiter blocks those behind it in the queue for the lock; it goes on by itself once the root has ended.
     type: bool
     default: false
   allow_superusers:

@@ -143,6 +143,7 @@ def _prepare(server: Server) -> None:
         if server.version != "15":
             cursor.execute("GRANT pg_use_reserved_connections TO runbooks")
         cursor.execute("CREATE DATABASE app OWNER app")
+    server.psql("CREATE TABLE queue (id int); ALTER TABLE queue OWNER TO app")
 
 
 @pytest.fixture(scope="session", params=IMAGES)

@@ -55,11 +55,13 @@ class RealWorld(World):
         return self.server.busy(application)
 
     @override
-    def waiting_for(self, application: str) -> tuple[int, int]:
-        holder = self.server.in_transaction(application, statement="SELECT pg_advisory_xact_lock(7)")
-        waiter = self.server.busy(application, "SELECT pg_advisory_lock(7)")
-        wait_for(lambda: waiter in self.server.pids(wait_event_type="Lock"), "The session waits")
-        return holder, waiter
+    def waiting_for(self, application: str) -> tuple[int, int, int]:
+        holder = self.server.in_transaction(application, statement="LOCK TABLE queue")
+        waiters = []
+        for _ in range(2):
+            waiters.append(self.server.busy(application, "LOCK TABLE queue; SELECT pg_sleep(60)"))
+            wait_for(lambda: waiters[-1] in self.server.pids(wait_event_type="Lock"), "The session waits")
+        return holder, waiters[0], waiters[1]
 
     @override
     def begin(self, pid: int) -> None:

@@ -15,6 +15,7 @@ from ansible_collections.ops.runbooks.plugins.module_utils._postgresql_sessions 
     Session,
     Slots,
     Snapshot,
+    root_blockers,
 )
 from ansible_collections.ops.runbooks.plugins.module_utils._waiting import Clock
 from typing_extensions import override
@@ -107,7 +108,7 @@ class FakeServer(SessionSource):
     def _matching(self, what: str, sessions: Sequence[Session], criteria: Criteria) -> set[int]:
         self._ask(what, [one.pid for one in sessions])
         meant = {(one.pid, one.started) for one in sessions}
-        blockers = frozenset(pid for one in self.sessions for pid in one.blocked_by)
+        blockers = root_blockers(self.sessions)
         return {
             one.pid
             for one in self.sessions
@@ -138,8 +139,8 @@ class World(ABC):
         """Connect and run a statement that lasts."""
 
     @abstractmethod
-    def waiting_for(self, application: str) -> tuple[int, int]:
-        """Return a session that holds a lock and one that waits for it."""
+    def waiting_for(self, application: str) -> tuple[int, int, int]:
+        """Return a session that holds a lock, one that waits for it, and one that queues behind that."""
 
     @abstractmethod
     def begin(self, pid: int) -> None:
@@ -220,14 +221,16 @@ class SessionSourceContract:
             pause(world)
         assert world.state(pid) == "idle"
 
-    def test_who_waits_names_its_blocker(self, world: World) -> None:
-        """The blocker is found, and ended only while somebody waits for it."""
-        holder, waiter = world.waiting_for("c7")
+    def test_only_the_root_of_a_queue_is_a_blocker(self, world: World) -> None:
+        """The first waiter stands in the way of the second, and goes on by itself once the holder has ended."""
+        holder, waiter, second = world.waiting_for("c7")
         assert world.find(waiter).blocked_by == (holder,)
-        victim = world.find(holder)
-        assert world.source.terminate([world.find(waiter)], criteria(blockers_only=True)) == set()
-        assert world.source.terminate([victim], criteria(blockers_only=True)) == {holder}
-        wait_until_gone(world, victim)
+        assert set(world.find(second).blocked_by) == {holder, waiter}
+        victims = [world.find(pid) for pid in (waiter, second, holder)]
+        assert root_blockers(world.source.snapshot().sessions) == {holder}
+        assert world.source.terminate(victims, criteria(blockers_only=True)) == {holder}
+        wait_until_gone(world, victims[-1])
+        assert None not in (world.state(waiter), world.state(second))
 
 
 def wait_until_gone(world: World, victim: Session) -> None:

@@ -60,9 +60,10 @@ class FakeWorld(World):
         return self._open(application, "active")
 
     @override
-    def waiting_for(self, application: str) -> tuple[int, int]:
+    def waiting_for(self, application: str) -> tuple[int, int, int]:
         holder = self.in_transaction(application)
-        return holder, self._open(application, "active", blocked_by=(holder,))
+        waiter = self._open(application, "active", blocked_by=(holder,))
+        return holder, waiter, self._open(application, "active", blocked_by=(holder, waiter))
 
     @override
     def begin(self, pid: int) -> None:

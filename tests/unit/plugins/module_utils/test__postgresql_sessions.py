@@ -119,9 +119,9 @@ def test_the_limit_of_a_statement_does_not_spare_idle_sessions() -> None:
 
 
 def test_only_blockers_are_meant() -> None:
-    """A session that nobody waits for stays."""
-    found = [session(2, "idle_in_transaction"), session(3, "active", blocked_by=(2,)), session(4)]
-    assert ended(found, blockers_only=True) == [2]
+    """A session that nobody waits for stays, and so does a waiter that others queue behind."""
+    queue = [session(3, "active", blocked_by=(2,)), session(4, "active", blocked_by=(2, 3))]
+    assert ended([session(2, "idle_in_transaction"), *queue, session(5)], blockers_only=True) == [2]
 
 
 @pytest.mark.parametrize(
