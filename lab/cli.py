@@ -57,10 +57,11 @@ def serve() -> None:
 
 @app.command()
 def down() -> None:
-    """Stop the responder; remove the stack's containers, networks and volumes, and nothing else."""
+    """Stop the responder; remove its record and the stack's containers, networks and volumes, and nothing else."""
     require_engine()
     with Board() as board, board.step("Remove the lab"):
         responder.stop()
+        responder.forget()
         compose.down()
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from lab.rules import derive_alertmanager, derive_rules
-from lab.settings import PORTS, check_ports, complete, port_variable, read_settings, write_settings
+from lab.settings import IDENTITY, PORTS, check_ports, complete, port_variable, read_settings, write_settings
 from lab.shell import ROOT, STATE, CommandFailed, LabError, run, stream
 
 if TYPE_CHECKING:
@@ -55,10 +55,10 @@ def up(board: Board) -> None:
         LabError: A port is taken, or a service does not get healthy in time.
     """
     known = read_settings()
-    if not known and run(["docker", "volume", "ls", "-q", "--filter", f"label=com.docker.compose.project={PROJECT}"]):
-        with board.step("Remove the data of an older lab, whose passwords are gone"):
-            down()
     settings = complete(known, os.environ)
+    if _volumes() - _volumes(f"ops.runbooks.lab={settings[IDENTITY]}"):
+        with board.step("Remove the lab of another checkout, whose passwords are others"):
+            down()
     check_ports(settings, _published())
     write_settings(known | settings)
     changed = write_configuration(settings)
@@ -81,6 +81,14 @@ def up(board: Board) -> None:
     for service in changed:
         _post(f"http://127.0.0.1:{settings[port_variable(service)]}/-/reload")
     write_settings(known | settings | {"LAB_RESPONDER_HOST": responder_host()})
+
+
+def _volumes(*labels: str) -> set[str]:
+    """Return the names of the project's volumes that carry all labels."""
+    filters = [f"label={label}" for label in (f"com.docker.compose.project={PROJECT}", *labels)]
+    return set(
+        run(["docker", "volume", "ls", "--quiet", *(part for one in filters for part in ("--filter", one))]).split()
+    )
 
 
 def down() -> None:

@@ -68,11 +68,12 @@ def run_drill(
     drill.opened_after = since()
 
     def ended() -> str | None:
+        # The status first: events that come between the two requests belong to it.
+        (line,) = [line for line in responder.incidents() if line["id"] == drill.incident]
         found = responder.events(drill.incident or 0)
         if len(found) > len(drill.events):
             drill.events = found
             on_event(since(), found)
-        (line,) = [line for line in responder.incidents() if line["id"] == drill.incident]
         return str(line["status"]) if line["status"] in OVER else None
 
     drill.status = _wait(ended, END_SECONDS, f"Incident {drill.incident} does not end")

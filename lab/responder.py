@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -19,10 +21,13 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 CONFIG = ROOT / "lab" / "responder.yml"
+RECORD = STATE / "responder"
 LOG = STATE / "responder.log"
 PID = STATE / "responder.pid"
 START_SECONDS = 30
 STOP_SECONDS = 40
+# What this process has started and must wait for when it stops it.
+_CHILDREN: dict[int, subprocess.Popen[bytes]] = {}
 
 
 def command(*arguments: str) -> list[str]:
@@ -68,6 +73,7 @@ def start() -> None:
             command("serve"), env=variables(), cwd=ROOT, stdout=log, stderr=log, stdin=subprocess.DEVNULL,
             start_new_session=True,
         )  # fmt: skip
+    _CHILDREN[process.pid] = process
     PID.write_text(str(process.pid))
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline and process.poll() is None:
@@ -83,25 +89,36 @@ def stop() -> None:
     """Stop the responder that ``start`` started; it ends its running step first."""
     try:
         pid = int(PID.read_text())
-        started = b"alert_responder" in (open(f"/proc/{pid}/cmdline", "rb")).read()  # noqa: PTH123, SIM115
+        ours = b"alert_responder" in Path(f"/proc/{pid}/cmdline").read_bytes()
     except (OSError, ValueError):
-        started = False
-    PID.unlink(missing_ok=True)
-    if not started:
-        return  # the number may belong to somebody else by now
+        return
+    finally:
+        PID.unlink(missing_ok=True)
+    if not ours:
+        return  # the number belongs to somebody else by now
     os.kill(pid, signal.SIGTERM)
     deadline = time.monotonic() + STOP_SECONDS
-    while time.monotonic() < deadline:
-        try:
-            if os.waitpid(pid, os.WNOHANG)[0]:
-                return
-        except ChildProcessError:
-            try:
-                os.kill(pid, 0)
-            except ProcessLookupError:
-                return
+    while _runs(pid):
+        if time.monotonic() > deadline:
+            os.kill(pid, signal.SIGKILL)
         time.sleep(0.1)
-    os.kill(pid, signal.SIGKILL)
+
+
+def forget() -> None:
+    """Remove the record: an incident would wait for the end of an alert that went with its Alertmanager."""
+    shutil.rmtree(RECORD, ignore_errors=True)
+
+
+def _runs(pid: int) -> bool:
+    """Tell whether a responder still runs, whoever started it."""
+    child = _CHILDREN.get(pid)
+    if child is not None:
+        return child.poll() is None
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def incidents() -> list[dict[str, Any]]:

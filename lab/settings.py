@@ -24,6 +24,8 @@ SECRETS = (
     "POOL_RESET_TOKEN",
     "RESPONDER_TOKEN",
 )
+# Tells the data of this lab from that of another checkout, whose passwords are others.
+IDENTITY = "LAB_ID"
 PORTS = {
     "lb": 18080,
     "postgres": 15432,
@@ -55,7 +57,7 @@ def complete(known: Mapping[str, str], environment: Mapping[str, str]) -> dict[s
     Raises:
         LabError: A port is not a port.
     """
-    settings = {name: known.get(name) or secrets.token_hex(16) for name in SECRETS}
+    settings = {name: known.get(name) or secrets.token_hex(16) for name in (IDENTITY, *SECRETS)}
     for service, default in PORTS.items():
         name = port_variable(service)
         value = environment.get(name) or known.get(name) or str(default)

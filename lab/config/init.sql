@@ -14,5 +14,8 @@ CREATE DATABASE app OWNER app;
 
 -- The exporter and the modules get in when the application's slots are all taken.
 CREATE ROLE monitor LOGIN PASSWORD :'monitor_password' IN ROLE pg_monitor, pg_use_reserved_connections;
+-- An exporter that waits for a lock would take one reserved slot after the other, and nobody could get in to help.
+ALTER ROLE monitor CONNECTION LIMIT 2;
+ALTER ROLE monitor SET lock_timeout = '1s';
 CREATE ROLE runbooks LOGIN PASSWORD :'runbooks_password'
     IN ROLE pg_monitor, pg_signal_backend, pg_use_reserved_connections;

@@ -115,6 +115,26 @@ def test_leaked_transactions_heal_by_themselves(lab: Lab, responding: None) -> N
     assert all(check["good"] for check in outcome["checks"])
 
 
+def test_a_blocker_is_ended_and_those_that_wait_go_on(lab: Lab, responding: None) -> None:
+    """Nothing idles, so option C is chosen; the migration loses its lock, and nobody else loses a session."""
+    with innocents() as names:
+        before = {name: lab.sql(SESSIONS.format(name=name)) for name in names}
+        drill = run_drill("blocked_sessions")
+        assert drill.status == "recovered", drill.events
+        assert {name: lab.sql(SESSIONS.format(name=name)) for name in names} == before
+        locks = "SELECT count(*) FROM pg_locks WHERE relation = 'orders'::regclass AND mode = 'AccessExclusiveLock'"
+        assert lab.sql(locks) == [["0"]]
+        assert lab.http("/orders?page=7").status == 200
+    assert "started option A" not in kinds(drill.events)
+    assert "started option C" in kinds(drill.events)
+    finished = [event for event in drill.events if event["kind"] == "finished"]
+    evidence, outcome = finished[0]["evidence"]["evidence"], finished[1]["outcome"]
+    assert evidence["waiting"] > 20
+    assert evidence["blocking"][0]["application"] == "nightly-migration"
+    assert outcome["changed"] is True
+    assert "Cancelled the statements of 1 session." in outcome["actions"]
+
+
 def test_busy_sessions_end_escalated_with_the_evidence(lab: Lab, responding: None) -> None:
     """Option A ends what idles, which does not help; with no option left a person gets the evidence."""
     drill = run_drill("busy_sessions")

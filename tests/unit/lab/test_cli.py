@@ -25,7 +25,7 @@ def test_an_unknown_fault_is_refused_in_one_line(
     with pytest.raises(SystemExit) as stopped:
         main()
     assert stopped.value.code == 1
-    assert capsys.readouterr().err == "There is no fault meteorite. There are: leaked_transactions, busy_sessions.\n"
+    assert capsys.readouterr().err == f"There is no fault meteorite. There are: {', '.join(FAULTS)}.\n"
 
 
 def test_faults_are_listed_with_what_they_do(
