@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 
+from lab import responder
 from lab.compose import compose, environment, is_well, services
 from lab.faults import FAULTS
 from lab.settings import port_variable, read_settings
@@ -127,12 +128,16 @@ def _alerts(lab: Lab) -> list[str]:
 
 @pytest.fixture(scope="session")
 def running_lab(root: Path) -> Iterator[Lab]:
-    """Bring the lab up, and take it down again at the end if it was down before."""
+    """Bring the lab up, and take it down again at the end if it was down before; meanwhile nobody else heals it."""
     was_up = bool(read_settings()) and all(is_well(service) for service in services())
+    responded = was_up and responder.answers()
+    responder.stop()
     lab = Lab(root)
     up = lab.command("up", timeout=UP_SECONDS)
     assert up.returncode == 0, up.stderr
     yield lab
+    if responded:
+        responder.start()
     if not was_up:
         down = lab.command("down", timeout=180)
         assert down.returncode == 0, down.stderr
