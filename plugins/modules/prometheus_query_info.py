@@ -62,6 +62,15 @@ EXAMPLES = r"""
       - name: slots
         query: sum by (instance) (pg_stat_activity_count)
   register: metrics
+
+- name: Read how it was when the alert began, or fail
+  ops.runbooks.prometheus_query_info:
+    url: http://prometheus.example.com:9090
+    time: "2026-11-23T03:09:15Z"
+    require_all: true
+    queries:
+      - name: used
+        query: max(pg_stat_activity_count)
 """
 
 RETURN = r"""
