@@ -136,7 +136,7 @@ for i = 1, #keys do
       unlink()
       if evicted >= asked.quota then full = 1 break end
     end
-    if size or i % 16 == 1 then
+    if size or (evicted + #chunk) % 16 == 0 then
       weighed, heavy = weighed + 1, heavy + (size or call('MEMORY', 'USAGE', key) or 0)
     end
     chunk[#chunk + 1] = key
