@@ -51,7 +51,7 @@ _REMEDIES = (
 )
 _REFUSALS = (
     (
-        "no permissions",
+        "o permissions",
         "As an administrator, give login_user the commands and keys that the module's notes list (ACL SETUSER).",
     ),
     ("can't run this command", "As an administrator, give login_user the commands that the module's notes list."),
