@@ -8,10 +8,9 @@ inside the container. Our time is that of the module's function, without the sta
 from __future__ import annotations
 
 import statistics
+import subprocess
 import sys
-import threading
 import time
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,13 +25,25 @@ from lab.shell import Board
 from tests.integration.containers import Container, open_containers, wait_for
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 ROOT = Path(__file__).resolve().parents[1]
 IMAGE = "redis:8"
 LIMIT = 1.3
 COUNT = 1000
 SHELL = "redis-cli --scan --pattern 'key:*' --count 1000 | xargs -n 1000 redis-cli unlink > /dev/null"
+READER = """
+import select, sys, time, redis
+client = redis.Redis(host="127.0.0.1", port=int(sys.argv[1]))
+client.set("read", "x")
+print("ready", flush=True)
+waits = []
+while not select.select([sys.stdin], [], [], 0.0005)[0]:
+    begin = time.perf_counter()
+    client.get("read")
+    waits.append((time.perf_counter() - begin) * 1000)
+print(sorted(waits)[int(len(waits) * 0.99)])
+"""
 FILTERS: dict[str, dict[str, Any]] = {
     "minimum_idle_seconds": {"minimum_idle_seconds": 0.0},
     "ttl": {"ttl": "without"},
@@ -155,34 +166,20 @@ def by_module(port: int, options: dict[str, Any]) -> None:
             connection.close()
 
 
-@contextmanager
-def another_client(port: int) -> Iterator[list[float]]:
-    """Read one key all the time, and keep how long each read took."""
-    waits: list[float] = []
-    over = threading.Event()
+class AnotherClient:
+    """A process that reads one key all the time, so that it shares no interpreter with the client that evicts."""
 
-    def read() -> None:
-        client = redis.Redis(host="127.0.0.1", port=port)
-        client.set("read", "x")
-        while not over.is_set():
-            begin = time.perf_counter()
-            client.get("read")
-            waits.append((time.perf_counter() - begin) * 1000)
-            time.sleep(0.0005)
-        client.close()
+    def __init__(self, port: int) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", READER, str(port)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        if self._process.stdout is None or not self._process.stdout.readline():
+            raise RuntimeError("The other client did not start.")
 
-    reader = threading.Thread(target=read)
-    reader.start()
-    try:
-        yield waits
-    finally:
-        over.set()
-        reader.join()
-
-
-def p99(waits: list[float]) -> float:
-    """Return the wait that one of a hundred exceeds."""
-    return sorted(waits)[int(len(waits) * 0.99)]
+    def p99(self) -> float:
+        """Stop it, and return the wait in milliseconds that one of a hundred exceeds."""
+        printed, _nothing = self._process.communicate("\n", timeout=60)
+        return float(printed)
 
 
 def measure(keys: int, rounds: int) -> Measured:
@@ -217,14 +214,14 @@ def measure(keys: int, rounds: int) -> Measured:
             half = bench.module(order="size", max_keys=keys // 2)
             taken.setdefault("half", []).append(bench.timed(client, half, left=keys - keys // 2))
             bench.fill(client)
-            with another_client(bench.port) as waits:
-                time.sleep(1)
-            taken.setdefault("quiet_p99", []).append(p99(waits))
+            reader = AnotherClient(bench.port)
+            time.sleep(1)
+            taken.setdefault("quiet_p99", []).append(reader.p99())
             for name in ("bare", "module"):
                 bench.fill(client)
-                with another_client(bench.port) as waits:
-                    ways[name](client)
-                taken.setdefault(f"{name}_p99", []).append(p99(waits))
+                reader = AnotherClient(bench.port)
+                ways[name](client)
+                taken.setdefault(f"{name}_p99", []).append(reader.p99())
         client.close()
     medians = {name: statistics.median(values) for name, values in taken.items()}
     return Measured(
