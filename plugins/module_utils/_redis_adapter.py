@@ -174,8 +174,9 @@ def _master(login: Login) -> tuple[str, int]:
 
 
 def _masters(connection: Connection) -> list[tuple[str, int]]:
-    slots = connection.ask("CLUSTER SLOTS")
-    return sorted({(str(owner["primary"][0]), int(owner["primary"][1])) for owner in slots.values()})
+    # A range of slots: first, last, host and port of its master, replicas. No host means the one that was asked.
+    slots = connection.ask("CLUSTER", "SLOTS")
+    return sorted({((owner[2][0] or b"").decode(), int(owner[2][1])) for owner in slots})
 
 
 def connection_failed(
