@@ -1,0 +1,249 @@
+"""How long redis_evict takes for a million keys, beside a bare client, and what another client feels meanwhile.
+
+Run `python -m benchmarks.redis_evict`. Every way removes the same keys from the same server, in turns. The bare client
+sends SCAN and UNLINK in one pipeline and does nothing else; the shell is `redis-cli --scan | xargs redis-cli unlink`
+inside the container. Our time is that of the module's function, without the start of Ansible.
+"""
+
+from __future__ import annotations
+
+import statistics
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import redis
+import typer
+from ansible.utils.collection_loader._collection_finder import _AnsibleCollectionFinder
+
+from lab.engine import ensure_engine
+from lab.images import ensure_images
+from lab.shell import Board
+from tests.integration.containers import Container, open_containers, wait_for
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+ROOT = Path(__file__).resolve().parents[1]
+IMAGE = "redis:8"
+LIMIT = 1.3
+COUNT = 1000
+SHELL = "redis-cli --scan --pattern 'key:*' --count 1000 | xargs -n 1000 redis-cli unlink > /dev/null"
+READER = """
+import select, sys, time, redis
+client = redis.Redis(host="127.0.0.1", port=int(sys.argv[1]))
+client.set("read", "x")
+print("ready", flush=True)
+waits = []
+while not select.select([sys.stdin], [], [], 0.0005)[0]:
+    begin = time.perf_counter()
+    client.get("read")
+    waits.append((time.perf_counter() - begin) * 1000)
+print(sorted(waits)[int(len(waits) * 0.99)])
+"""
+FILTERS: dict[str, dict[str, Any]] = {
+    "minimum_idle_seconds": {"minimum_idle_seconds": 0.0},
+    "ttl": {"ttl": "without"},
+    "minimum_bytes": {"minimum_bytes": 1},
+    "protect": {"protect": ["other:*"]},
+}
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Medians in seconds; waits of another client in milliseconds."""
+
+    keys: int
+    bare: float
+    shell: float
+    module: float
+    filters: dict[str, float]
+    largest_first: float
+    quiet_p99: float
+    bare_p99: float
+    module_p99: float
+    slice_ms: float
+
+    @property
+    def ratio(self) -> float:
+        """What the module takes against the bare client."""
+        return self.module / self.bare
+
+    def table(self) -> str:
+        """Return the numbers as a table in Markdown."""
+        rows = [
+            (f"bare client: pipelined SCAN and UNLINK of {self.keys} keys", f"{self.bare:.2f} s"),
+            ("redis-cli --scan, xargs, redis-cli unlink", f"{self.shell:.2f} s"),
+            ("the module, a pattern only", f"{self.module:.2f} s"),
+            *((f"the module, and {name}", f"{seconds:.2f} s") for name, seconds in self.filters.items()),
+            ("the module, order size, half of the keys", f"{self.largest_first:.2f} s"),
+            (f"module / bare client, at most {LIMIT}", f"{self.ratio:.2f}"),
+            ("another client's GET, nothing else runs, p99", f"{self.quiet_p99:.2f} ms"),
+            ("another client's GET beside the bare client, p99", f"{self.bare_p99:.2f} ms"),
+            ("another client's GET beside the module, p99", f"{self.module_p99:.2f} ms"),
+            ("median time of a slice inside the server", f"{self.slice_ms:.2f} ms"),
+        ]
+        return "\n".join(["| | Median |", "|---|---|", *(f"| {what} | {value} |" for what, value in rows)])
+
+
+@dataclass(frozen=True)
+class Bench:
+    """One server and the ways to empty it."""
+
+    container: Container
+    keys: int
+
+    @property
+    def port(self) -> int:
+        """Return the loopback port of the server."""
+        return self.container.port(6379)
+
+    def fill(self, client: Any) -> None:
+        """Store keys of 100 bytes."""
+        client.flushall()
+        client.execute_command("DEBUG", "POPULATE", self.keys, "key", 100)
+
+    def timed(self, client: Any, empty: Callable[[Any], None], *, left: int = 0) -> float:
+        """Fill the server, have it emptied, and return the seconds."""
+        self.fill(client)
+        begin = time.perf_counter()
+        empty(client)
+        seconds = time.perf_counter() - begin
+        if client.dbsize() != left:
+            raise RuntimeError(f"{client.dbsize()} keys are left, expected {left}.")
+        return seconds
+
+    def shell(self, _client: Any) -> None:
+        """Let redis-cli do it."""
+        self.container.run("sh", "-c", SHELL)
+
+    def module(self, **options: Any) -> Callable[[Any], None]:
+        """Return the module's work with these options."""
+
+        def work(_client: Any) -> None:
+            by_module(self.port, options)
+
+        return work
+
+
+def bare(client: Any) -> None:
+    """Send UNLINK of one step together with the SCAN of the next."""
+    cursor, keys = client.scan(0, match="key:*", count=COUNT)
+    while True:
+        pipe = client.pipeline(transaction=False)
+        if keys:
+            pipe.unlink(*keys)
+        if cursor:
+            pipe.scan(cursor, match="key:*", count=COUNT)
+        answers = pipe.execute()
+        if not cursor:
+            return
+        cursor, keys = answers[-1]
+
+
+def by_module(port: int, options: dict[str, Any]) -> None:
+    """Run the module's function in this process."""
+    if not any(isinstance(finder, _AnsibleCollectionFinder) for finder in sys.meta_path):
+        _AnsibleCollectionFinder(paths=[str(ROOT / "collections")])._install()  # noqa: SLF001 - as in tests/conftest.py
+    from ansible_collections.ops.runbooks.plugins.module_utils import (  # noqa: PLC0415 - found by the line above
+        _redis_adapter,
+        _redis_evict,
+        _redis_node,
+        _redis_options,
+    )
+
+    defaults = {name: option.get("default") for name, option in _redis_evict.evict_spec().options.items()}
+    request = _redis_evict.EvictRequest.from_params({**defaults, "patterns": ["key:*"], **options})
+    connections = _redis_adapter.connect(_redis_options.Login("127.0.0.1", port))
+    try:
+        nodes = [_redis_node.RedisNode(one) for one in connections]
+        _redis_evict.evict(nodes, request, instance="bench", dry_run=False)
+    finally:
+        for connection in connections:
+            connection.close()
+
+
+class AnotherClient:
+    """A process that reads one key all the time, so that it shares no interpreter with the client that evicts."""
+
+    def __init__(self, port: int) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", READER, str(port)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        if self._process.stdout is None or not self._process.stdout.readline():
+            raise RuntimeError("The other client did not start.")
+
+    def p99(self) -> float:
+        """Stop it, and return the wait in milliseconds that one of a hundred exceeds."""
+        printed, _nothing = self._process.communicate("\n", timeout=60)
+        return float(printed)
+
+
+def measure(keys: int, rounds: int) -> Measured:
+    """Measure every way in turns on one server."""
+    with Board() as board:
+        ensure_engine(board)
+        ensure_images(board, [IMAGE])
+    taken: dict[str, list[float]] = {}
+    with open_containers() as containers:
+        container = containers.start(
+            f"runbooks-lab/{IMAGE}",
+            alias="bench",
+            ports=[6379],
+            command=["--save", "", "--enable-debug-command", "yes"],
+        )
+        bench = Bench(container, keys)
+        client: Any = redis.Redis(host="127.0.0.1", port=bench.port, protocol=2)
+        wait_for(client.ping, "Redis serves")
+        for _round in range(rounds):
+            ways: dict[str, Callable[[Any], None]] = {
+                "bare": bare,
+                "module": bench.module(),
+                "shell": bench.shell,
+                **{name: bench.module(**options) for name, options in FILTERS.items()},
+            }
+            for name, way in ways.items():
+                client.config_resetstat()
+                taken.setdefault(name, []).append(bench.timed(client, way))
+                if name == "module":
+                    stats = client.info("commandstats")["cmdstat_evalsha"]
+                    taken.setdefault("slice", []).append(stats["usec_per_call"] / 1000)
+            half = bench.module(order="size", max_keys=keys // 2)
+            taken.setdefault("half", []).append(bench.timed(client, half, left=keys - keys // 2))
+            bench.fill(client)
+            reader = AnotherClient(bench.port)
+            time.sleep(1)
+            taken.setdefault("quiet_p99", []).append(reader.p99())
+            for name in ("bare", "module"):
+                bench.fill(client)
+                reader = AnotherClient(bench.port)
+                ways[name](client)
+                taken.setdefault(f"{name}_p99", []).append(reader.p99())
+        client.close()
+    medians = {name: statistics.median(values) for name, values in taken.items()}
+    return Measured(
+        keys=keys,
+        bare=medians["bare"],
+        shell=medians["shell"],
+        module=medians["module"],
+        filters={name: medians[name] for name in FILTERS},
+        largest_first=medians["half"],
+        quiet_p99=medians["quiet_p99"],
+        bare_p99=medians["bare_p99"],
+        module_p99=medians["module_p99"],
+        slice_ms=medians["slice"],
+    )
+
+
+def main(keys: int = 1_000_000, rounds: int = 3) -> None:
+    """Measure and print; fails above the limit."""
+    measured = measure(keys, rounds)
+    typer.echo(measured.table())
+    raise typer.Exit(code=int(measured.ratio > LIMIT))
+
+
+if __name__ == "__main__":
+    typer.run(main)
