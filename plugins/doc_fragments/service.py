@@ -47,3 +47,15 @@ options:
     type: float
     default: 120.0
 """
+
+    PRECONDITION = r"""
+options:
+  expected_replicas:
+    description: Number of replicas that the caller believes there are.
+    type: int
+  precondition_reaction:
+    description: What happens when there are not O(expected_replicas).
+    type: str
+    choices: [fail, skip, warn]
+    default: fail
+"""

@@ -90,13 +90,19 @@ class DockerEngine:
         described = self.inspect(identifier)
         if described is None:
             return
-        grace = described["Config"].get("StopTimeout")
         with self.doing(f"stop {name}"):
             try:
-                # The time-out is given although the engine knows it: the library adds it to its own limit.
-                self.client.api.stop(identifier, timeout=DEFAULT_GRACE_SECONDS if grace is None else grace)
+                self.client.api.stop(identifier, timeout=_grace(described))
             except docker.errors.NotFound:
                 return
+
+    def restart(self, identifier: str, name: str) -> None:
+        """Stop a container by its own stop signal and grace period, and start it again."""
+        described = self.inspect(identifier)
+        if described is None:
+            raise ActionFailed(f"Cannot restart {name}: it is no longer there. Look again, then decide.")
+        with self.doing(f"restart {name}"):
+            self.client.api.restart(identifier, timeout=_grace(described))
 
     def remove(self, identifier: str, name: str, *, volumes: bool) -> None:
         """Remove a stopped container; one that has gone is removed."""
@@ -129,6 +135,12 @@ class DockerEngine:
         if then.year == 1:
             return 0.0
         return max(0.0, (datetime.now(timezone.utc) + self._ahead - then).total_seconds())
+
+
+def _grace(described: dict[str, Any]) -> int:
+    """Return a container's grace period. It is given although the engine knows it: the library adds it to its limit."""
+    own: int | None = described["Config"].get("StopTimeout")
+    return DEFAULT_GRACE_SECONDS if own is None else own
 
 
 def _moment(stamp: str) -> datetime:

@@ -10,6 +10,7 @@ Compose CLI, the only thing that reads the project's files as their author means
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.ops.runbooks.plugins.module_utils._errors import (
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from ansible_collections.ops.runbooks.plugins.module_utils._docker_engine import DockerEngine
 
 LABEL = "com.docker.compose."
+STOPPING_AT_ONCE = 8
 
 
 class ComposeEngine(ServiceEngine):
@@ -104,6 +106,16 @@ class ComposeEngine(ServiceEngine):
     def stop(self, replica: Replica) -> None:
         """Stop a container by its own stop signal and grace period."""
         self._docker.stop(replica.id, replica.name)
+
+    def stop_all(self, replicas: Sequence[Replica]) -> None:
+        """Stop containers side by side: each has its own grace period."""
+        with ThreadPoolExecutor(max_workers=max(1, min(len(replicas), STOPPING_AT_ONCE))) as pool:
+            for stopping in [pool.submit(self.stop, replica) for replica in replicas]:
+                stopping.result()
+
+    def restart(self, replica: Replica) -> None:
+        """Have the engine stop and start a container."""
+        self._docker.restart(replica.id, replica.name)
 
     def log_tail(self, replica: Replica, lines: int) -> list[str]:
         """Return the last lines of a container's log."""
