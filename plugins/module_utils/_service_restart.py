@@ -41,7 +41,7 @@ def restart_spec() -> ArgumentSpec:
             "only_replicas": {"type": "list", "elements": "str"},
             "dependents": {"type": "list", "elements": "str", "default": []},
             "minimum_age_seconds": {"type": "float", "default": 60.0},
-            "settle_seconds": {"type": "float", "default": 2.0},
+            "settle_seconds": {"type": "float", "default": 3.0},
         }
     )
     return service_options() + gate_options() + own + precondition_options()

@@ -71,7 +71,7 @@ options:
       - Time, in seconds, between a replica that serves again and the next one that goes. Must be longer than a load
         balancer needs to find the replica.
     type: float
-    default: 2.0
+    default: 3.0
 """
 
 EXAMPLES = r"""

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 SERVE = "import http.server as h; h.test(h.SimpleHTTPRequestHandler, port=8000)"
 ASK = ["CMD", "python3", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:8000/')"]
-HEALTH: dict[str, Any] = {"test": ASK, "interval": "500ms", "timeout": "2s", "retries": 4}
+HEALTH: dict[str, Any] = {"test": ASK, "interval": "500ms", "timeout": "5s", "retries": 20}
 BASE: dict[str, Any] = {
     "image": "runbooks-lab/backend:lab",
     "labels": {"ops.runbooks.test": "1"},
@@ -43,13 +43,10 @@ class Project:
     file: Path
 
     def compose(self, *arguments: str) -> str:
-        return subprocess.run(
-            ["docker", "compose", "-p", self.name, "-f", str(self.file), *arguments],
-            check=True,
-            capture_output=True,
-            text=True,
-            timeout=120,
-        ).stdout
+        command = ["docker", "compose", "-p", self.name, "-f", str(self.file), *arguments]
+        done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, f"{command} exited {done.returncode}: {done.stderr}"
+        return done.stdout
 
     def containers(self, service: str) -> dict[str, str]:
         """Return name and start time of what runs of a service."""

@@ -29,7 +29,15 @@ def project(make_project: StartProject) -> Project:
         {
             "web": {**BASE, "healthcheck": HEALTH},
             "plain": {**BASE, "command": ["sleep", "600"], "healthcheck": NO_HEALTH},
-            "ill": {**BASE, "healthcheck": {**HEALTH, "test": ["CMD", "test", "-e", "/tmp/well"], "interval": "300ms"}},
+            "ill": {
+                **BASE,
+                "healthcheck": {
+                    **HEALTH,
+                    "test": ["CMD", "test", "-e", "/tmp/well"],
+                    "interval": "300ms",
+                    "retries": 5,
+                },
+            },
             "named": {**BASE, "container_name": f"named-{uuid.uuid4().hex[:8]}", "healthcheck": NO_HEALTH},
             "bound": {**BASE, "ports": ["127.0.0.1:0:8000", "127.0.0.1:48719:8001"], "profiles": ["never"]},
         }
