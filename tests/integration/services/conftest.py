@@ -48,6 +48,10 @@ class Project:
         assert done.returncode == 0, f"{command} exited {done.returncode}: {done.stderr}"
         return done.stdout
 
+    def port(self, service: str, inside: int) -> int:
+        """Return the loopback port that leads to a port of a service."""
+        return int(self.compose("port", service, str(inside)).strip().rpartition(":")[2])
+
     def containers(self, service: str) -> dict[str, str]:
         """Return name and start time of what runs of a service."""
         filters = [f"label=com.docker.compose.project={self.name}", f"label=com.docker.compose.service={service}"]
@@ -82,6 +86,6 @@ def make_project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartProj
     """Return a function that writes a project of the given services."""
     with Board() as board:
         ensure_engine(board)
-        ensure_images(board, ["backend:lab"])
+        ensure_images(board, ["backend:lab", "haproxy:3.0"])
     with ExitStack() as stack:
         yield lambda services: stack.enter_context(open_project(services, tmp_path_factory.mktemp("project")))

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import subprocess
+import sys
+import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import yaml
 from ansible_collections.ops.runbooks.plugins.module_utils._docker_engine import DockerEngine
 from ansible_collections.ops.runbooks.plugins.module_utils._service_compose import ComposeEngine
 from ansible_collections.ops.runbooks.plugins.module_utils._waiting import Clock
 
 from tests.integration.containers import wait_for
+from tests.integration.services.balanced import Load, balanced
 from tests.integration.services.conftest import BASE, HEALTH, NO_HEALTH
 from tests.unit.plugins.module_utils.services import EngineContract
 
@@ -211,3 +217,68 @@ def test_an_engine_that_does_not_answer_is_named(
     monkeypatch.setenv("DOCKER_HOST", "tcp://127.0.0.1:1")
     result = run_module(main, {"project": "p", "service": "web"})
     assert result["msg"].startswith("Cannot reach the Docker engine at tcp://127.0.0.1:1: ")
+
+
+@pytest.mark.slow
+def test_no_request_fails_while_two_replicas_are_restarted(
+    make_project: StartProject, run_module: Callable[..., dict[str, Any]]
+) -> None:
+    """Behind a load balancer, with what the module does by default, a restart is not noticed."""
+    made = make_project(balanced(replicas=2))
+    made.compose("up", "-d", "--wait")
+    url = f"http://127.0.0.1:{made.port('lb', 8080)}/"
+    load = Load(url, per_second=50)
+    wait_for(lambda: _both_serve(url), "Both replicas serve")
+    before = made.containers("backend")
+    with load:
+        done = run_module(main, {"project": made.name, "service": "backend", "minimum_age_seconds": 0})
+    assert done["changed"] is True, done
+    assert not set(made.containers("backend").values()) & set(before.values())
+    assert load.requests > 100
+    assert load.failures == []
+    assert len(load.served) == 2
+
+
+def _both_serve(url: str) -> bool:
+    with Load(url, per_second=20, workers=2) as load:
+        time.sleep(0.5)
+    return len(load.served) == 2 and not load.failures
+
+
+@pytest.mark.slow
+def test_the_playbook_restarts_and_verifies(project: Project, root: Path, tmp_path: Path) -> None:
+    """Check mode changes nothing, a run restarts and proves health; a name that is wrong fails and says so."""
+    inventory = tmp_path / "hosts.yml"
+    host = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
+    inventory.write_text(
+        yaml.safe_dump({"docker_hosts": {"hosts": {"localhost": host}, "vars": {"compose_project": project.name}}})
+    )
+
+    def play(*arguments: str) -> subprocess.CompletedProcess[str]:
+        playbook = Path(sys.executable).with_name("ansible-playbook")
+        return subprocess.run(
+            [str(playbook), "-i", str(inventory), "playbooks/restart.yml", *arguments],
+            cwd=root,
+            env={
+                **{name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")},
+                "ANSIBLE_COLLECTIONS_PATH": str(root / "collections"),
+                "ANSIBLE_SHOW_CUSTOM_STATS": "true",
+            },
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+
+    before = project.containers("web")
+    web = ("-e", "service=web", "-e", "minimum_age_seconds=0")
+    checked = play(*web, "--check")
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    assert project.containers("web") == before
+    done = play(*web)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "verdict: recovered" in done.stdout
+    assert not set(project.containers("web").values()) & set(before.values())
+    wrong = play("-e", "service=nosuch")
+    assert wrong.returncode != 0
+    assert "Cannot find service 'nosuch'" in wrong.stdout
