@@ -7,10 +7,6 @@ from __future__ import annotations
 class ModuleDocFragment:
     DOCUMENTATION = r"""
 options:
-  project:
-    description: Compose project, as C(docker compose ls --all) shows it.
-    type: str
-    required: true
   service:
     description: Service of the project.
     type: str
@@ -28,6 +24,14 @@ options:
     description: Environment files, as C(--env-file) takes them; relative to O(project_src).
     type: list
     elements: path
+"""
+
+    PROJECT = r"""
+options:
+  project:
+    description: Compose project, as C(docker compose ls --all) shows it.
+    type: str
+    required: true
   docker_host:
     description: Address of the Docker engine. Certificates are taken from the environment, as the Docker CLI does.
     type: str

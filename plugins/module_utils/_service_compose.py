@@ -127,23 +127,7 @@ class ComposeEngine(ServiceEngine):
 
     def _replica(self, identifier: str) -> Replica | None:
         found = self._docker.inspect(identifier)
-        if found is None:
-            return None  # removed between the list and this look
-        state = found["State"]
-        return Replica(
-            id=found["Id"],
-            service=found["Config"]["Labels"][f"{LABEL}service"],
-            name=found["Name"].lstrip("/"),
-            number=int(found["Config"]["Labels"].get(f"{LABEL}container-number", 0)),
-            state=state["Status"],
-            health=_health(state),
-            started=state["StartedAt"],
-            up_seconds=self._docker.seconds_since(state["StartedAt"]),
-            exit_code=state["ExitCode"],
-            restarts=found["RestartCount"],
-            image=found["Image"],
-            error=state["Error"],
-        )
+        return None if found is None else replica_of(found, self._docker)  # None: removed since it was listed
 
     def _drift(self, service: str, found: dict[str, Any]) -> list[str]:
         """Say how a container created now would differ from those that run."""
@@ -216,6 +200,25 @@ class ComposeEngine(ServiceEngine):
             )
         labels: dict[str, str] = max(containers, key=lambda entry: entry["Created"])["Labels"]
         return labels
+
+
+def replica_of(found: dict[str, Any], docker: DockerEngine) -> Replica:
+    """Return a container as a replica, from what the engine says of it."""
+    state = found["State"]
+    return Replica(
+        id=found["Id"],
+        service=found["Config"]["Labels"][f"{LABEL}service"],
+        name=found["Name"].lstrip("/"),
+        number=int(found["Config"]["Labels"].get(f"{LABEL}container-number", 0)),
+        state=state["Status"],
+        health=_health(state),
+        started=state["StartedAt"],
+        up_seconds=docker.seconds_since(state["StartedAt"]),
+        exit_code=state["ExitCode"],
+        restarts=found["RestartCount"],
+        image=found["Image"],
+        error=state["Error"],
+    )
 
 
 def _health(state: dict[str, Any]) -> str:

@@ -23,6 +23,7 @@ description:
     does not notice; see O(settle_seconds).
 extends_documentation_fragment:
   - ops.runbooks.service
+  - ops.runbooks.service.project
   - ops.runbooks.service.gate
   - ops.runbooks.service.precondition
 attributes:

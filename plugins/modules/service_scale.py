@@ -23,6 +23,7 @@ description:
     files say; the result tells if that is another number.
 extends_documentation_fragment:
   - ops.runbooks.service
+  - ops.runbooks.service.project
   - ops.runbooks.service.gate
   - ops.runbooks.service.precondition
 attributes:

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from ansible_collections.ops.runbooks.plugins.module_utils._service_observed import (
+    End,
+    Image,
+    Observed,
+    ServiceObserver,
+    Usage,
+    repository_of,
+)
 from ansible_collections.ops.runbooks.plugins.module_utils._service_ports import ServiceEngine
 from ansible_collections.ops.runbooks.plugins.module_utils._service_replicas import Definition, Replica
 from ansible_collections.ops.runbooks.plugins.module_utils._waiting import Clock, wait_until
@@ -205,3 +213,86 @@ def wait_until_ready(engine: ServiceEngine, clock: Clock, service: str) -> None:
         clock=clock,
     )
     assert waited.reached, waited.state
+
+
+@dataclass
+class FakeObserver(ServiceObserver):
+    """A project that stands still; ``failures`` has what a reading, by its kind and replica or repository, raises."""
+
+    seen: list[Observed] = field(default_factory=list)
+    usages: dict[str, Usage] = field(default_factory=dict)
+    logs: dict[str, list[str]] = field(default_factory=dict)
+    ended: dict[str, End] = field(default_factory=dict)
+    on_host: dict[str, list[Image]] = field(default_factory=dict)
+    failures: dict[str, OpsError] = field(default_factory=dict)
+
+    def _raise(self, what: str) -> None:
+        if what in self.failures:
+            raise self.failures[what]
+
+    @override
+    def observe(self) -> list[Observed]:
+        return sorted(self.seen, key=lambda one: (one.replica.service, one.replica.number))
+
+    @override
+    def usage(self, replica: Replica) -> Usage | None:
+        self._raise(f"usage {replica.name}")
+        return self.usages.get(replica.name) if replica.state == "running" else None
+
+    @override
+    def log(self, replica: Replica, *, seconds: float, lines: int, limit_seconds: float) -> list[str]:
+        self._raise(f"log {replica.name}")
+        return self.logs.get(replica.name, [])[-lines:]
+
+    @override
+    def ends(self, seconds: float) -> dict[str, End]:
+        self._raise("ends")
+        return {identity: end for identity, end in self.ended.items() if end.seconds_ago <= seconds}
+
+    @override
+    def images(self, repository: str) -> list[Image]:
+        self._raise(f"images {repository}")
+        return self.on_host.get(repository, [])
+
+
+class ObserverContract:
+    """What every engine tells; a subclass has ``observer``, of a project in which ``served`` has two replicas.
+
+    Of those the first runs, has a log of more than one line and an image with a name; the second has exited with 3.
+    """
+
+    def test_every_replica_is_seen_in_order(self, observer: ServiceObserver, served: str) -> None:
+        """By number, what has exited included."""
+        first, second = [one.replica for one in observer.observe() if one.replica.service == served]
+        assert (first.number, first.state, first.counts) == (1, "running", True)
+        assert (second.number, second.state, second.exit_code) == (2, "exited", 3)
+
+    def test_what_runs_uses_something_and_what_has_exited_nothing(self, observer: ServiceObserver, served: str) -> None:
+        """Use is of processes that are there."""
+        first, second = [one.replica for one in observer.observe() if one.replica.service == served]
+        used = observer.usage(first)
+        assert used is not None
+        assert used.memory_bytes > 0
+        assert used.pids > 0
+        assert observer.usage(second) is None
+
+    def test_the_newest_lines_of_a_log_come(self, observer: ServiceObserver, served: str) -> None:
+        """Of more lines than asked for, the last ones."""
+        (first, *_others) = [one.replica for one in observer.observe() if one.replica.service == served]
+        every = observer.log(first, seconds=3600, lines=1000, limit_seconds=5)
+        assert len(every) > 1
+        assert observer.log(first, seconds=3600, lines=1, limit_seconds=5) == every[-1:]
+
+    def test_the_end_of_a_run_is_remembered(self, observer: ServiceObserver, served: str) -> None:
+        """By the replica's identity, with exit code and age."""
+        (_first, second) = [one.replica for one in observer.observe() if one.replica.service == served]
+        end = observer.ends(3600)[second.id]
+        assert end.exit_code == 3
+        assert 0 <= end.seconds_ago < 3600
+
+    def test_the_image_that_runs_is_on_the_host(self, observer: ServiceObserver, served: str) -> None:
+        """Found by its repository, with its name; another repository has none of it."""
+        (first, *_others) = [one for one in observer.observe() if one.replica.service == served]
+        images = {image.id: image for image in observer.images(repository_of(first.image))}
+        assert first.image in images[first.replica.image].names
+        assert observer.images("no-such-repository-here") == []
