@@ -148,15 +148,15 @@ class DockerEngine:
                 return None
         return found
 
-    def ends(self, label: str, seconds: float) -> list[dict[str, Any]]:
-        """Return the ends of containers with a label in the last seconds, as far as the engine remembers."""
+    def events(self, label: str, kinds: Sequence[str], seconds: float) -> list[dict[str, Any]]:
+        """Return events of containers with a label in the last seconds, as far as the engine remembers."""
         now = self.now()
         with self.doing("read the engine's events"):
             return list(
                 self.client.api.events(
                     since=int(now - seconds),
                     until=int(now) + 1,
-                    filters={"label": label, "event": "die", "type": "container"},
+                    filters={"label": label, "event": list(kinds), "type": "container"},
                     decode=True,
                 )
             )

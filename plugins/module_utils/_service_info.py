@@ -14,9 +14,9 @@ from ansible_collections.ops.runbooks.plugins.module_utils._arguments import Arg
 from ansible_collections.ops.runbooks.plugins.module_utils._errors import OpsError, PreconditionFailed
 from ansible_collections.ops.runbooks.plugins.module_utils._service_logs import group_errors, tidy
 from ansible_collections.ops.runbooks.plugins.module_utils._service_observed import (
-    End,
     Image,
     Observed,
+    Past,
     Usage,
     repository_of,
     usage_as_return,
@@ -93,7 +93,9 @@ def read_info(observer: ServiceObserver, request: InfoRequest) -> dict[str, Any]
     with ThreadPoolExecutor(max_workers=max(1, min(READERS, len(chosen)))) as pool:
         readings = list(pool.map(lambda one: _read(observer, request, one), chosen))
     unreadable = [entry for reading in readings for entry in reading.unreadable]
-    ends: dict[str, End] = _try(lambda: observer.ends(request.since_seconds), {}, "earlier ends", unreadable)
+    past: dict[str, Past] = _try(
+        lambda: observer.past(request.since_seconds), {}, "the past of the replicas", unreadable
+    )
     services = {}
     for name in sorted({one.replica.service for one in chosen}):
         own = [reading for reading in readings if reading.seen.replica.service == name]
@@ -101,7 +103,7 @@ def read_info(observer: ServiceObserver, request: InfoRequest) -> dict[str, Any]
             repository: _try(partial(observer.images, repository), [], f"images of {repository}", unreadable)
             for repository in sorted({repository_of(reading.seen.image) for reading in own} - {""})
         }
-        services[name] = _service(own, ends, [image for found in images.values() for image in found], request)
+        services[name] = _service(own, past, [image for found in images.values() for image in found], request)
     return {
         "changed": False,
         "project": request.project,
@@ -141,9 +143,10 @@ def _try(read: Callable[[], Any], otherwise: Any, what: str, unreadable: list[di
 
 
 def _service(
-    readings: Sequence[Reading], ends: Mapping[str, End], images: Sequence[Image], request: InfoRequest
+    readings: Sequence[Reading], past: Mapping[str, Past], images: Sequence[Image], request: InfoRequest
 ) -> dict[str, Any]:
     replicas = [reading.seen.replica for reading in readings]
+    containers = [_container(reading, past.get(reading.seen.replica.id, Past())) for reading in readings]
     errors = group_errors({reading.seen.replica.name: reading.log for reading in readings})
     return {
         "replicas": sum(replica.counts for replica in replicas),
@@ -151,8 +154,8 @@ def _service(
         "healthy": sum(replica.state == "running" and replica.health in ("", "healthy") for replica in replicas),
         "broken": [replica.name for replica in replicas if replica.broken],
         "restarts": sum(replica.restarts for replica in replicas),
-        "out_of_memory": [reading.seen.replica.name for reading in readings if reading.seen.out_of_memory],
-        "containers": [_container(reading, ends.get(reading.seen.replica.id)) for reading in readings],
+        "out_of_memory": [one["name"] for one in containers if one["out_of_memory"]],
+        "containers": containers,
         "images_before": images_before(readings, images),
         "error_lines": sum(group.count for group in errors),
         "errors": [group.as_return() for group in errors[: request.error_groups]],
@@ -160,19 +163,18 @@ def _service(
     }
 
 
-def _container(reading: Reading, end: End | None) -> dict[str, Any]:
+def _container(reading: Reading, past: Past) -> dict[str, Any]:
     seen, replica = reading.seen, reading.seen.replica
-    last: int | None = end.exit_code if end else None
-    if replica.state in ("exited", "dead", "restarting"):
-        last = replica.exit_code
+    ended = replica.state in ("exited", "dead", "restarting")
+    ago = past.ended_seconds_ago
     return {
         **replica.as_return(),
         "started": replica.started,
         "up_seconds": round(replica.up_seconds, 1) if replica.counts else 0.0,
         "restarts": replica.restarts,
-        "last_exit_code": last,
-        "last_exit_seconds_ago": round(end.seconds_ago, 1) if end else None,
-        "out_of_memory": seen.out_of_memory,
+        "last_exit_code": replica.exit_code if ended else past.exit_code,
+        "last_exit_seconds_ago": None if ago is None else round(ago, 1),
+        "out_of_memory": seen.out_of_memory or past.out_of_memory,
         "error": replica.error,
         "health_output": "\n".join(tidy(seen.health_output.splitlines()[-5:])),
         "image": seen.image,

@@ -36,11 +36,12 @@ class Usage:
 
 
 @dataclass(frozen=True)
-class End:
-    """How an earlier run of a replica ended."""
+class Past:
+    """What happened to a replica lately."""
 
-    exit_code: int
-    seconds_ago: float
+    exit_code: int | None = None  # of the run that ended last
+    ended_seconds_ago: float | None = None
+    out_of_memory: bool = False  # the kernel killed something in it
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ class Observed:
     replica: Replica
     image: str  # as the container was told
     limits: Limits
-    out_of_memory: bool  # the kernel killed something in it, in this run or in the one that ended last
+    out_of_memory: bool  # as its state says: engines differ in whether that holds for a process that is not the first
     health_output: str = ""  # of the last health check
 
 
@@ -83,8 +84,8 @@ class ServiceObserver(ABC):
         """Return the last lines of the last seconds, or as many as came within the limit."""
 
     @abstractmethod
-    def ends(self, seconds: float) -> dict[str, End]:
-        """Return, by the identity of the replica, the newest end in the last seconds that the engine remembers."""
+    def past(self, seconds: float) -> dict[str, Past]:
+        """Return, by the identity of the replica, what of the last seconds the engine remembers."""
 
     @abstractmethod
     def images(self, repository: str) -> list[Image]:

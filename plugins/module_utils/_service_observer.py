@@ -5,14 +5,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.ops.runbooks.plugins.module_utils._service_compose import LABEL, replica_of
 from ansible_collections.ops.runbooks.plugins.module_utils._service_observed import (
-    End,
     Image,
     Limits,
     Observed,
+    Past,
     ServiceObserver,
     Usage,
 )
@@ -61,12 +62,17 @@ class ComposeObserver(ServiceObserver):
             replica.id, replica.name, seconds=seconds, lines=lines, limit_seconds=limit_seconds
         )
 
-    def ends(self, seconds: float) -> dict[str, End]:
-        """Return the newest end of each container. The engine keeps the last 256 events of all containers."""
-        found = {}
-        for event in self._docker.ends(f"{LABEL}project={self._project}", seconds):  # oldest first
+    def past(self, seconds: float) -> dict[str, Past]:
+        """Return the newest end of each container, and kills. The engine keeps 256 events, those of all containers."""
+        found: dict[str, Past] = {}
+        for event in self._docker.events(f"{LABEL}project={self._project}", ("die", "oom"), seconds):  # oldest first
+            actor = event["Actor"]
+            past = found.get(actor["ID"], Past())
+            if event["Action"] == "oom":
+                found[actor["ID"]] = replace(past, out_of_memory=True)
+                continue
             ago = max(0.0, self._docker.now() - event["timeNano"] / NANO)
-            found[event["Actor"]["ID"]] = End(int(event["Actor"]["Attributes"]["exitCode"]), ago)
+            found[actor["ID"]] = replace(past, exit_code=int(actor["Attributes"]["exitCode"]), ended_seconds_ago=ago)
         return found
 
     def images(self, repository: str) -> list[Image]:

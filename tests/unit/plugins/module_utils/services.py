@@ -6,9 +6,9 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.ops.runbooks.plugins.module_utils._service_observed import (
-    End,
     Image,
     Observed,
+    Past,
     ServiceObserver,
     Usage,
     repository_of,
@@ -222,7 +222,7 @@ class FakeObserver(ServiceObserver):
     seen: list[Observed] = field(default_factory=list)
     usages: dict[str, Usage] = field(default_factory=dict)
     logs: dict[str, list[str]] = field(default_factory=dict)
-    ended: dict[str, End] = field(default_factory=dict)
+    happened: dict[str, Past] = field(default_factory=dict)
     on_host: dict[str, list[Image]] = field(default_factory=dict)
     failures: dict[str, OpsError] = field(default_factory=dict)
 
@@ -245,9 +245,9 @@ class FakeObserver(ServiceObserver):
         return self.logs.get(replica.name, [])[-lines:]
 
     @override
-    def ends(self, seconds: float) -> dict[str, End]:
-        self._raise("ends")
-        return {identity: end for identity, end in self.ended.items() if end.seconds_ago <= seconds}
+    def past(self, seconds: float) -> dict[str, Past]:
+        self._raise("past")
+        return dict(self.happened)
 
     @override
     def images(self, repository: str) -> list[Image]:
@@ -286,9 +286,10 @@ class ObserverContract:
     def test_the_end_of_a_run_is_remembered(self, observer: ServiceObserver, served: str) -> None:
         """By the replica's identity, with exit code and age."""
         (_first, second) = [one.replica for one in observer.observe() if one.replica.service == served]
-        end = observer.ends(3600)[second.id]
-        assert end.exit_code == 3
-        assert 0 <= end.seconds_ago < 3600
+        past = observer.past(3600)[second.id]
+        assert (past.exit_code, past.out_of_memory) == (3, False)
+        assert past.ended_seconds_ago is not None
+        assert 0 <= past.ended_seconds_ago < 3600
 
     def test_the_image_that_runs_is_on_the_host(self, observer: ServiceObserver, served: str) -> None:
         """Found by its repository, with its name; another repository has none of it."""

@@ -10,10 +10,10 @@ import pytest
 from ansible_collections.ops.runbooks.plugins.module_utils._errors import ConnectionFailed, PreconditionFailed
 from ansible_collections.ops.runbooks.plugins.module_utils._service_info import InfoRequest, read_info
 from ansible_collections.ops.runbooks.plugins.module_utils._service_observed import (
-    End,
     Image,
     Limits,
     Observed,
+    Past,
     Usage,
     ratio,
     repository_of,
@@ -42,7 +42,7 @@ def project(**more: Any) -> FakeObserver:
         seen=[seen(1), seen(2, "exited", "", exit_code=3)],
         usages={"shop-web-1": Usage(900, 0.25, 10, 200, 50, 10, 5)},
         logs={"shop-web-1": ["served 1", "ERROR order 7 password=hunter2", "ERROR order 8 password=hunter2"]},
-        ended={"id1": End(137, 60), "id2": End(3, 20)},
+        happened={"id1": Past(137, 60), "id2": Past(3, 20)},
         on_host={"shop/web": IMAGES},
         **more,
     )
@@ -100,7 +100,7 @@ def test_a_service_is_told_by_its_replicas() -> None:
 def test_an_end_that_the_engine_has_forgotten_is_null() -> None:
     """For a running replica null, for one that has exited its own code."""
     observer = project()
-    observer.ended = {}
+    observer.happened = {}
     first, second = read_info(observer, request())["services"]["web"]["containers"]
     assert (first["last_exit_code"], first["last_exit_seconds_ago"]) == (None, None)
     assert (second["last_exit_code"], second["last_exit_seconds_ago"]) == (3, None)
@@ -128,13 +128,13 @@ def test_older_images_of_the_repository_are_listed_newest_first() -> None:
 
 def test_what_cannot_be_read_is_listed_and_the_rest_is_told() -> None:
     """A diagnosis with a hole is better than none."""
-    names = ("usage shop-web-1", "log shop-web-2", "ends", "images shop/web")
+    names = ("usage shop-web-1", "log shop-web-2", "past", "images shop/web")
     observer = project(failures={name: ConnectionFailed(f"No {name}.") for name in names})
     result = read_info(observer, request())
     assert [entry["what"] for entry in result["unreadable"]] == [
         "use of shop-web-1",
         "log of shop-web-2",
-        "earlier ends",
+        "the past of the replicas",
         "images of shop/web",
     ]
     assert result["unreadable"][0]["why"] == "No usage shop-web-1."
@@ -227,3 +227,12 @@ def test_use_without_an_earlier_measurement_has_no_cpu() -> None:
 def test_without_a_limit_there_is_no_share() -> None:
     """None, not zero: zero would read as plenty of room."""
     assert (ratio(5, None), ratio(5, 10)) == (None, 0.5)
+
+
+def test_a_kill_for_memory_that_only_an_event_tells_counts() -> None:
+    """An engine may not write into a container's state that the kernel killed a child in it."""
+    observer = project()
+    observer.happened = {"id1": Past(out_of_memory=True)}
+    web = read_info(observer, request())["services"]["web"]
+    assert web["out_of_memory"] == ["shop-web-1"]
+    assert web["containers"][0]["last_exit_code"] is None
