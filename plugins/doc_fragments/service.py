@@ -7,10 +7,6 @@ from __future__ import annotations
 class ModuleDocFragment:
     DOCUMENTATION = r"""
 options:
-  project:
-    description: Compose project, as C(docker compose ls --all) shows it.
-    type: str
-    required: true
   service:
     description: Service of the project.
     type: str
@@ -28,6 +24,14 @@ options:
     description: Environment files, as C(--env-file) takes them; relative to O(project_src).
     type: list
     elements: path
+"""
+
+    PROJECT = r"""
+options:
+  project:
+    description: Compose project, as C(docker compose ls --all) shows it.
+    type: str
+    required: true
   docker_host:
     description: Address of the Docker engine. Certificates are taken from the environment, as the Docker CLI does.
     type: str
@@ -46,4 +50,16 @@ options:
     description: Longest time, in seconds, to wait until the replicas serve.
     type: float
     default: 120.0
+"""
+
+    PRECONDITION = r"""
+options:
+  expected_replicas:
+    description: Number of replicas that the caller believes there are.
+    type: int
+  precondition_reaction:
+    description: What happens when there are not O(expected_replicas).
+    type: str
+    choices: [fail, skip, warn]
+    default: fail
 """

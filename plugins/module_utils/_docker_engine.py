@@ -8,6 +8,7 @@ from __future__ import annotations
 import traceback
 from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
+from time import monotonic, time
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.ops.runbooks.plugins.module_utils._errors import (
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 API_TIMEOUT_SECONDS = 60
+# Enough for thousands of lines; a single line may have megabytes.
+LOG_BYTES = 4_000_000
 # What the engine waits between a container's stop signal and its end, where the container does not say.
 DEFAULT_GRACE_SECONDS = 10
 
@@ -36,14 +39,14 @@ DEFAULT_GRACE_SECONDS = 10
 class DockerEngine:
     """Containers of one engine, as the engine describes them."""
 
-    def __init__(self, host: str) -> None:
+    def __init__(self, host: str, timeout_seconds: int = API_TIMEOUT_SECONDS) -> None:
         """Connect to the engine at ``host``; certificates are taken from the environment, as the CLI does."""
         if IMPORT_FAILURE is not None:
             raise MissingLibrary("docker", IMPORT_FAILURE)
         self.host = host
         try:
             tls = kwargs_from_env().get("tls", False)
-            self.client = docker.DockerClient(base_url=host, version="auto", timeout=API_TIMEOUT_SECONDS, tls=tls)
+            self.client = docker.DockerClient(base_url=host, version="auto", timeout=timeout_seconds, tls=tls)
             self.info: dict[str, Any] = self.client.info()
         except (docker.errors.DockerException, OSError) as error:
             raise ConnectionFailed(
@@ -90,13 +93,19 @@ class DockerEngine:
         described = self.inspect(identifier)
         if described is None:
             return
-        grace = described["Config"].get("StopTimeout")
         with self.doing(f"stop {name}"):
             try:
-                # The time-out is given although the engine knows it: the library adds it to its own limit.
-                self.client.api.stop(identifier, timeout=DEFAULT_GRACE_SECONDS if grace is None else grace)
+                self.client.api.stop(identifier, timeout=_grace(described))
             except docker.errors.NotFound:
                 return
+
+    def restart(self, identifier: str, name: str) -> None:
+        """Stop a container by its own stop signal and grace period, and start it again."""
+        described = self.inspect(identifier)
+        if described is None:
+            raise ActionFailed(f"Cannot restart {name}: it is no longer there. Look again, then decide.")
+        with self.doing(f"restart {name}"):
+            self.client.api.restart(identifier, timeout=_grace(described))
 
     def remove(self, identifier: str, name: str, *, volumes: bool) -> None:
         """Remove a stopped container; one that has gone is removed."""
@@ -114,6 +123,50 @@ class DockerEngine:
             return [f"(the log cannot be read: {_cause(error)})"]
         return log.decode("utf-8", "replace").splitlines()
 
+    def log_since(self, identifier: str, name: str, *, seconds: float, lines: int, limit_seconds: float) -> list[str]:
+        """Return the last lines of the last seconds, or those of them that came within the time limit."""
+        found = b""
+        until = monotonic() + limit_seconds
+        since = self.now() - seconds
+        with self.doing(f"read the log of {name}"):
+            stream = self.client.api.logs(identifier, stream=True, follow=False, tail=lines, since=since)
+            try:
+                for part in stream:
+                    found += part
+                    if monotonic() > until or len(found) > LOG_BYTES:
+                        break
+            finally:
+                stream.close()
+        return found.decode("utf-8", "replace").splitlines()[:lines]
+
+    def stats(self, identifier: str, name: str) -> dict[str, Any] | None:
+        """Return what a container uses, measured twice by the engine, about a second apart; None if it has gone."""
+        with self.doing(f"read what {name} uses"):
+            try:
+                found: dict[str, Any] = self.client.api.stats(identifier, stream=False)
+            except docker.errors.NotFound:
+                return None
+        return found
+
+    def events(self, label: str, kinds: Sequence[str], seconds: float) -> list[dict[str, Any]]:
+        """Return events of containers with a label in the last seconds, as far as the engine remembers."""
+        now = self.now()
+        with self.doing("read the engine's events"):
+            return list(
+                self.client.api.events(
+                    since=int(now - seconds),
+                    until=int(now) + 1,
+                    filters={"label": label, "event": list(kinds), "type": "container"},
+                    decode=True,
+                )
+            )
+
+    def images(self, repository: str) -> list[dict[str, Any]]:
+        """List the local images of a repository."""
+        with self.doing(f"list the images of {repository}"):
+            found: list[dict[str, Any]] = self.client.api.images(name=repository)
+        return found
+
     def image(self, name: str) -> dict[str, Any] | None:
         """Describe a local image; None if there is none of that name."""
         with self.doing(f"inspect image {name}"):
@@ -123,12 +176,22 @@ class DockerEngine:
                 return None
         return found
 
+    def now(self) -> float:
+        """Return the time of the engine's clock, in seconds since 1970."""
+        return time() + self._ahead.total_seconds()
+
     def seconds_since(self, moment: str) -> float:
         """Return the age of a time stamp by the engine's clock; 0 for one that was never set."""
         then = _moment(moment)
         if then.year == 1:
             return 0.0
         return max(0.0, (datetime.now(timezone.utc) + self._ahead - then).total_seconds())
+
+
+def _grace(described: dict[str, Any]) -> int:
+    """Return a container's grace period. It is given although the engine knows it: the library adds it to its limit."""
+    own: int | None = described["Config"].get("StopTimeout")
+    return DEFAULT_GRACE_SECONDS if own is None else own
 
 
 def _moment(stamp: str) -> datetime:

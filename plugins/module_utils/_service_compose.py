@@ -10,6 +10,7 @@ Compose CLI, the only thing that reads the project's files as their author means
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.ops.runbooks.plugins.module_utils._errors import (
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from ansible_collections.ops.runbooks.plugins.module_utils._docker_engine import DockerEngine
 
 LABEL = "com.docker.compose."
+STOPPING_AT_ONCE = 8
 
 
 class ComposeEngine(ServiceEngine):
@@ -105,6 +107,16 @@ class ComposeEngine(ServiceEngine):
         """Stop a container by its own stop signal and grace period."""
         self._docker.stop(replica.id, replica.name)
 
+    def stop_all(self, replicas: Sequence[Replica]) -> None:
+        """Stop containers side by side: each has its own grace period."""
+        with ThreadPoolExecutor(max_workers=max(1, min(len(replicas), STOPPING_AT_ONCE))) as pool:
+            for stopping in [pool.submit(self.stop, replica) for replica in replicas]:
+                stopping.result()
+
+    def restart(self, replica: Replica) -> None:
+        """Have the engine stop and start a container."""
+        self._docker.restart(replica.id, replica.name)
+
     def log_tail(self, replica: Replica, lines: int) -> list[str]:
         """Return the last lines of a container's log."""
         return self._docker.log_tail(replica.id, lines)
@@ -115,23 +127,7 @@ class ComposeEngine(ServiceEngine):
 
     def _replica(self, identifier: str) -> Replica | None:
         found = self._docker.inspect(identifier)
-        if found is None:
-            return None  # removed between the list and this look
-        state = found["State"]
-        return Replica(
-            id=found["Id"],
-            service=found["Config"]["Labels"][f"{LABEL}service"],
-            name=found["Name"].lstrip("/"),
-            number=int(found["Config"]["Labels"].get(f"{LABEL}container-number", 0)),
-            state=state["Status"],
-            health=_health(state),
-            started=state["StartedAt"],
-            up_seconds=self._docker.seconds_since(state["StartedAt"]),
-            exit_code=state["ExitCode"],
-            restarts=found["RestartCount"],
-            image=found["Image"],
-            error=state["Error"],
-        )
+        return None if found is None else replica_of(found, self._docker)  # None: removed since it was listed
 
     def _drift(self, service: str, found: dict[str, Any]) -> list[str]:
         """Say how a container created now would differ from those that run."""
@@ -204,6 +200,25 @@ class ComposeEngine(ServiceEngine):
             )
         labels: dict[str, str] = max(containers, key=lambda entry: entry["Created"])["Labels"]
         return labels
+
+
+def replica_of(found: dict[str, Any], docker: DockerEngine) -> Replica:
+    """Return a container as a replica, from what the engine says of it."""
+    state = found["State"]
+    return Replica(
+        id=found["Id"],
+        service=found["Config"]["Labels"][f"{LABEL}service"],
+        name=found["Name"].lstrip("/"),
+        number=int(found["Config"]["Labels"].get(f"{LABEL}container-number", 0)),
+        state=state["Status"],
+        health=_health(state),
+        started=state["StartedAt"],
+        up_seconds=docker.seconds_since(state["StartedAt"]),
+        exit_code=state["ExitCode"],
+        restarts=found["RestartCount"],
+        image=found["Image"],
+        error=state["Error"],
+    )
 
 
 def _health(state: dict[str, Any]) -> str:

@@ -10,10 +10,15 @@ from typing import TYPE_CHECKING
 
 from ansible_collections.ops.runbooks.plugins.module_utils._docker_engine import DockerEngine
 from ansible_collections.ops.runbooks.plugins.module_utils._service_compose import ComposeEngine
+from ansible_collections.ops.runbooks.plugins.module_utils._service_observer import ComposeObserver
 
 if TYPE_CHECKING:
     from ansible.module_utils.basic import AnsibleModule
+    from ansible_collections.ops.runbooks.plugins.module_utils._service_observed import ServiceObserver
     from ansible_collections.ops.runbooks.plugins.module_utils._service_ports import ServiceEngine
+
+# An engine that does not say how a container stands in this time is itself the trouble.
+READING_TIMEOUT_SECONDS = 15
 
 
 def open_engine(module: AnsibleModule) -> ServiceEngine:
@@ -33,3 +38,9 @@ def open_engine(module: AnsibleModule) -> ServiceEngine:
         files=[Path(name) for name in params["files"] or []],
         env_files=[Path(name) for name in params["env_files"] or []],
     )
+
+
+def open_observer(module: AnsibleModule) -> ServiceObserver:
+    """Connect to read only; raises ConnectionFailed or MissingLibrary."""
+    params = module.params
+    return ComposeObserver(DockerEngine(params["docker_host"], READING_TIMEOUT_SECONDS), params["project"])

@@ -17,16 +17,24 @@ if TYPE_CHECKING:
 DOCKER_HOST = "unix:///var/run/docker.sock"
 
 
-def service_options() -> ArgumentSpec:
-    """Return the options that say which service is meant, and where."""
+def project_options() -> ArgumentSpec:
+    """Return the options that say which project is meant, and where it runs."""
     return ArgumentSpec(
         options={
             "project": {"type": "str", "required": True},
+            "docker_host": {"type": "str", "default": DOCKER_HOST, "fallback": (env_fallback, ["DOCKER_HOST"])},
+        }
+    )
+
+
+def service_options() -> ArgumentSpec:
+    """Return the options that say which service is meant, and where."""
+    return project_options() + ArgumentSpec(
+        options={
             "service": {"type": "str", "required": True},
             "project_src": {"type": "path"},
             "files": {"type": "list", "elements": "path"},
             "env_files": {"type": "list", "elements": "path"},
-            "docker_host": {"type": "str", "default": DOCKER_HOST, "fallback": (env_fallback, ["DOCKER_HOST"])},
         },
         required_by={"files": ["project_src"], "env_files": ["project_src"]},
     )

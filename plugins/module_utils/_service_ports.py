@@ -47,5 +47,13 @@ class ServiceEngine(ABC):
         """Stop a replica by its stop signal and grace period; it stays there."""
 
     @abstractmethod
+    def stop_all(self, replicas: Sequence[Replica]) -> None:
+        """Stop replicas as ``stop`` does, all at the same time."""
+
+    @abstractmethod
+    def restart(self, replica: Replica) -> None:
+        """Stop a replica as ``stop`` does and start it again, as one step that outlives the caller."""
+
+    @abstractmethod
     def log_tail(self, replica: Replica, lines: int) -> list[str]:
         """Return the last lines that a replica wrote, or one that says why they cannot be read."""

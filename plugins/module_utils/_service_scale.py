@@ -17,6 +17,10 @@ from ansible_collections.ops.runbooks.plugins.module_utils._service_options impo
     gate_options,
     service_options,
 )
+from ansible_collections.ops.runbooks.plugins.module_utils._service_precondition import (
+    Precondition,
+    precondition_options,
+)
 from ansible_collections.ops.runbooks.plugins.module_utils._service_replicas import (
     Definition,
     Replica,
@@ -42,11 +46,9 @@ def scale_spec() -> ArgumentSpec:
             "replicas": {"type": "int", "required": True},
             "minimum": {"type": "int", "default": 1},
             "maximum": {"type": "int", "default": 10},
-            "expected_replicas": {"type": "int"},
-            "precondition_reaction": {"type": "str", "choices": ["fail", "skip", "warn"], "default": "fail"},
         }
     )
-    return service_options() + gate_options() + own
+    return service_options() + gate_options() + own + precondition_options()
 
 
 @dataclass(frozen=True)
@@ -55,20 +57,19 @@ class ScaleRequest:
 
     target: Target
     gate: Gate
+    precondition: Precondition
     replicas: int
     minimum: int
     maximum: int
-    expected_replicas: int | None
-    precondition_reaction: str
 
     @classmethod
     def from_params(cls, params: Mapping[str, Any]) -> ScaleRequest:
         """Build the request; raises ValueError for a count that is never right."""
-        own = ("replicas", "minimum", "maximum", "expected_replicas", "precondition_reaction")
         request = cls(
             target=Target.from_params(params),
             gate=Gate.from_params(params),
-            **{name: params[name] for name in own},
+            precondition=Precondition.from_params(params),
+            **{name: params[name] for name in ("replicas", "minimum", "maximum")},
         )
         if request.replicas < 0 or request.minimum < 0:
             raise ValueError(
@@ -115,7 +116,10 @@ class Scaler:
         every = self._engine.replicas(service)
         current = [replica for replica in every if replica.counts]
         self._result["before"] = self._result["after"] = state_of(current)
-        if self._skips(current):
+        doing = (f"scale to {request.replicas}", "Scaled")
+        unmet = request.precondition.unmet(service, len(current), doing, self._warn)
+        if unmet:
+            self._say(f"Left everything alone: {unmet}.")
             return
         refuse_impossible(definition, request)
         if request.replicas == len(current):
@@ -125,23 +129,6 @@ class Scaler:
         else:
             self._down(current, dry_run=dry_run)
         self._mention(definition, current)
-
-    def _skips(self, current: Sequence[Replica]) -> bool:
-        """Compare with what the caller believes; return whether to leave everything alone."""
-        request = self._request
-        if request.expected_replicas in (None, len(current)):
-            return False
-        problem = (
-            f"{request.target.service} has {count(len(current))}, expected {request.expected_replicas}: it was "
-            "scaled, or a replica went, since the decision was made"
-        )
-        if request.precondition_reaction == "fail":
-            raise PreconditionFailed(f"Cannot scale to {request.replicas}: {problem}. Look again, then decide.")
-        if request.precondition_reaction == "skip":
-            self._say(f"Left everything alone: {problem}.")
-            return True
-        self._warn(f"Scaled all the same: {problem}.")
-        return False
 
     def _up(self, every: Sequence[Replica], definition: Definition, *, dry_run: bool) -> None:
         request, service = self._request, self._request.target.service

@@ -23,7 +23,9 @@ description:
     files say; the result tells if that is another number.
 extends_documentation_fragment:
   - ops.runbooks.service
+  - ops.runbooks.service.project
   - ops.runbooks.service.gate
+  - ops.runbooks.service.precondition
 attributes:
   check_mode:
     support: full
@@ -47,14 +49,6 @@ options:
     description: Greatest number of replicas that may be asked for.
     type: int
     default: 10
-  expected_replicas:
-    description: Number of replicas that the caller believes there are.
-    type: int
-  precondition_reaction:
-    description: What happens when there are not O(expected_replicas).
-    type: str
-    choices: [fail, skip, warn]
-    default: fail
 requirements:
   - Docker CLI with Compose 2.20 or later on the managed host
 """

@@ -3,95 +3,50 @@
 from __future__ import annotations
 
 import importlib
-import json
 import os
-import subprocess
 import uuid
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import yaml
 
-from lab.engine import ensure_engine
-from lab.images import ensure_images
-from lab.shell import Board
+from tests.integration.services.conftest import BASE, HEALTH, NO_HEALTH
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
+
+    from tests.integration.services.conftest import Project, StartProject
 
 pytestmark = pytest.mark.integration
 
 main = importlib.import_module("ansible_collections.ops.runbooks.plugins.modules.service_scale").main
 
-SERVE = "import http.server as h; h.test(h.SimpleHTTPRequestHandler, port=8000)"
-HEALTH = ["CMD", "python3", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:8000/')"]
-
-
-@dataclass
-class Project:
-    """A small Compose project of its own."""
-
-    name: str
-    file: Path
-
-    def compose(self, *arguments: str) -> str:
-        return subprocess.run(
-            ["docker", "compose", "-p", self.name, "-f", str(self.file), *arguments],
-            check=True,
-            capture_output=True,
-            text=True,
-            timeout=120,
-        ).stdout
-
-    def containers(self, service: str) -> dict[str, str]:
-        """Return name and start time of what runs of a service."""
-        filters = [f"label=com.docker.compose.project={self.name}", f"label=com.docker.compose.service={service}"]
-        listed = subprocess.run(
-            ["docker", "ps", "-q", "--no-trunc", *(part for one in filters for part in ("--filter", one))],
-            check=True,
-            capture_output=True,
-            text=True,
-        ).stdout.split()
-        if not listed:
-            return {}
-        inspected = json.loads(
-            subprocess.run(["docker", "inspect", *listed], check=True, capture_output=True, text=True).stdout
-        )
-        return {one["Name"].lstrip("/"): one["State"]["StartedAt"] for one in inspected}
-
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
+def project(make_project: StartProject) -> Project:
     """Run a project with a service that scales, one that falls ill, and two that exist only once."""
-    with Board() as board:
-        ensure_engine(board)
-        ensure_images(board, ["backend:lab"])
-    base: dict[str, Any] = {
-        "image": "runbooks-lab/backend:lab",
-        "labels": {"ops.runbooks.test": "1"},
-        "init": True,
-        "stop_grace_period": "2s",
-        "command": ["python3", "-c", SERVE],
-    }
-    health = {"test": HEALTH, "interval": "500ms", "timeout": "2s", "retries": 4}
-    services = {
-        "web": {**base, "healthcheck": health},
-        "plain": {**base, "command": ["sleep", "600"], "healthcheck": {"disable": True}},
-        "ill": {**base, "healthcheck": {**health, "test": ["CMD", "test", "-e", "/tmp/well"], "interval": "300ms"}},
-        "named": {**base, "container_name": f"named-{uuid.uuid4().hex[:8]}", "healthcheck": {"disable": True}},
-        "bound": {**base, "ports": ["127.0.0.1:0:8000", "127.0.0.1:48719:8001"], "profiles": ["never"]},
-    }
-    file = tmp_path_factory.mktemp("project") / "compose.yml"
-    file.write_text(yaml.safe_dump({"services": services}), encoding="utf-8")
-    made = Project(f"rbtest{uuid.uuid4().hex[:8]}", file)
+    made = make_project(
+        {
+            "web": {**BASE, "healthcheck": HEALTH},
+            "plain": {**BASE, "command": ["sleep", "600"], "healthcheck": NO_HEALTH},
+            "ill": {
+                **BASE,
+                "healthcheck": {
+                    **HEALTH,
+                    "test": ["CMD", "test", "-e", "/tmp/well"],
+                    "interval": "300ms",
+                    "retries": 5,
+                },
+            },
+            "named": {**BASE, "container_name": f"named-{uuid.uuid4().hex[:8]}", "healthcheck": NO_HEALTH},
+            "bound": {**BASE, "ports": ["127.0.0.1:0:8000", "127.0.0.1:48719:8001"], "profiles": ["never"]},
+        }
+    )
     made.compose("up", "-d", "web", "plain", "ill", "named")
     # The first replica of the ill service is well, so that only new ones are not.
     made.compose("exec", "-T", "ill", "touch", "/tmp/well")
     made.compose("up", "-d", "--wait", "web", "ill")
-    yield made
-    made.compose("down", "--timeout", "2", "--volumes")
+    return made
 
 
 @pytest.fixture

@@ -4,94 +4,16 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from ansible_collections.ops.runbooks.plugins.module_utils._errors import ActionFailed, OpsError, PreconditionFailed
-from ansible_collections.ops.runbooks.plugins.module_utils._service_ports import ServiceEngine
-from ansible_collections.ops.runbooks.plugins.module_utils._service_replicas import (
-    Definition,
-    HostPort,
-    Replica,
-    leaving_order,
-)
+from ansible_collections.ops.runbooks.plugins.module_utils._service_replicas import HostPort, Replica, leaving_order
 from ansible_collections.ops.runbooks.plugins.module_utils._service_scale import Scaler, ScaleRequest
-from ansible_collections.ops.runbooks.plugins.module_utils._waiting import Clock
 from hypothesis import given
 from hypothesis import strategies as st
-from typing_extensions import override
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-WEB = Definition(name="web", source="the Compose file", replicas=2)
-
-
-def replica(number: int, state: str = "running", health: str = "healthy") -> Replica:
-    return Replica(f"id{number}", "web", f"shop-web-{number}", number, state, health, started="before", up_seconds=60)
-
-
-class FakeEngine(ServiceEngine):
-    """A service whose new replicas become what the script says, one step per second of the clock."""
-
-    picks_leaving = True
-
-    def __init__(self, *replicas: Replica, script: list[tuple[str, str]] | None = None, **definition: Any) -> None:
-        self.found = list(replicas)
-        self.script = script or [("running", "healthy")]
-        self.fixed = replace(WEB, **definition)
-        self.failure: OpsError | None = None
-        self.calls: list[str] = []
-        self.seconds = 0.0
-
-    def clock(self) -> Clock:
-        return Clock(now=lambda: self.seconds, sleep=self._sleep)
-
-    def _sleep(self, seconds: float) -> None:
-        self.seconds += seconds
-        state, health = self.script[min(int(self.seconds), len(self.script) - 1)]
-        self.found = [replace(r, state=state, health=health) if r.started == "now" else r for r in self.found]
-
-    @override
-    def definition(self, service: str) -> Definition:
-        return self.fixed
-
-    @override
-    def replicas(self, service: str) -> list[Replica]:
-        return list(self.found)
-
-    @override
-    def add(self, service: str, total: int) -> None:
-        self.calls.append(f"add {total}")
-        for one in [r for r in self.found if not r.counts][: total - sum(r.counts for r in self.found)]:
-            self.start(one)
-        state, health = self.script[0]
-        for number in range(len(self.found) + 1, total + 1 + sum(not r.counts for r in self.found)):
-            self.found.append(Replica(f"new{number}", "web", f"shop-web-{number}", number, state, health, "now"))
-        if self.failure:
-            raise self.failure
-
-    @override
-    def remove(self, leaving: Sequence[Replica], *, new: bool) -> None:
-        self.calls.extend(f"remove {r.name}" for r in leaving)
-        gone = {r.id for r in leaving}
-        self.found = [r for r in self.found if r.id not in gone]
-
-    @override
-    def start(self, replica: Replica) -> None:
-        self.calls.append(f"start {replica.name}")
-        state, health = self.script[0]
-        fresh = replace(replica, state=state, health=health, started="now")
-        self.found = [fresh if r.id == replica.id else r for r in self.found]
-
-    @override
-    def stop(self, replica: Replica) -> None:
-        self.calls.append(f"stop {replica.name}")
-        self.found = [replace(r, state="exited", health="") if r.id == replica.id else r for r in self.found]
-
-    @override
-    def log_tail(self, replica: Replica, lines: int) -> list[str]:
-        return [f"password=hunter2 last words of {replica.name}"]
+from tests.unit.plugins.module_utils.services import FakeEngine, replica
 
 
 class Run:
