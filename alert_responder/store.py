@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 from alert_responder.errors import Conflict
 from alert_responder.incidents import (
+    Closed,
     Ended,
     Event,
     Fired,
@@ -150,6 +151,22 @@ def news(alert: Alert, firing_since: datetime | None, now: datetime) -> Fired | 
     if firing_since is None or ends_at < firing_since:
         return None
     return Ended(at=now, fingerprint=alert.fingerprint, ends_at=ends_at)
+
+
+def superseded(
+    alert: Alert, firing_since: datetime | None, status: Status, updated_at: datetime, now: datetime
+) -> Closed | None:
+    """Return the end of an escalated incident whose alert has begun again; None if it is the same episode.
+
+    The end of the earlier episode was not heard: Alertmanager restarted, or nobody listened. Without this, the identity
+    would belong to the old incident for ever, and no alert of it would start anything again.
+    """
+    if status is not Status.ESCALATED or alert.status != "firing" or firing_since is None:
+        return None
+    if alert.starts_at <= max(firing_since, updated_at):
+        return None
+    reason = f"The alert began again at {alert.starts_at:%Y-%m-%d %H:%M:%S}Z; the end of the earlier one was not heard."
+    return Closed(at=now, status="resolved", reason=reason)
 
 
 def opening(delivery: Delivery, now: datetime) -> Opened:

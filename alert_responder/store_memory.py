@@ -11,7 +11,7 @@ from typing_extensions import override
 
 from alert_responder.errors import Conflict, StoreUnavailable, UnknownIncident
 from alert_responder.incidents import Event, Fired, Hold, PastRun, State, Status, fold, past_runs
-from alert_responder.store import Delivery, Receipt, Store, Summary, extend, news, opening, quiet_until
+from alert_responder.store import Delivery, Receipt, Store, Summary, extend, news, opening, quiet_until, superseded
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -190,7 +190,12 @@ class MemoryStore(Store):
         ]
         number, newest = same[-1] if same else (0, None)
         if newest is not None and newest.state.open:
-            event = news(alert, newest.state.firing.get(alert.fingerprint), now)
+            state, firing_since = newest.state, newest.state.firing.get(alert.fingerprint)
+            closed = superseded(alert, firing_since, state.status, state.updated_at, now)
+            if closed is not None:
+                newest.events.append(closed)
+                return self._receive(delivery, now)
+            event = news(alert, firing_since, now)
             if event is None:
                 return Receipt(number, "repeated")
             newest.events.append(event)

@@ -15,7 +15,7 @@ from typing_extensions import override
 
 from alert_responder.errors import Conflict, StoreUnavailable, UnknownIncident
 from alert_responder.incidents import EVENT, Ended, Event, Fired, Hold, PastRun, State, Status, past_runs
-from alert_responder.store import Delivery, Receipt, Store, Summary, extend, news, opening, quiet_until
+from alert_responder.store import Delivery, Receipt, Store, Summary, extend, news, opening, quiet_until, superseded
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -359,15 +359,23 @@ class SqlStore(Store):
 
     def _receive(self, connection: sa.Connection, delivery: Delivery, now: datetime) -> Receipt:
         alert, identity = delivery.alert, delivery.route.identity
-        incident = connection.scalar(
-            sa.select(_INCIDENTS.c.id).where(_INCIDENTS.c.identity == identity, _INCIDENTS.c.open == 1)
-        )
-        if incident is None:
+        columns = (_INCIDENTS.c.id, _INCIDENTS.c.status, _INCIDENTS.c.updated_at)
+        found = connection.execute(
+            sa.select(*columns).where(_INCIDENTS.c.identity == identity, _INCIDENTS.c.open == 1)
+        ).one_or_none()
+        if found is None:
             return self._open(connection, delivery, now)
+        incident: int = found.id
         known = connection.execute(
             sa.select(_ALERTS).where(_ALERTS.c.incident_id == incident, _ALERTS.c.fingerprint == alert.fingerprint)
         ).one_or_none()
-        event = news(alert, _moment(known.firing_since) if known else None, now)
+        firing_since = _moment(known.firing_since) if known else None
+        updated_at = datetime.fromisoformat(found.updated_at)
+        closed = superseded(alert, firing_since, Status(found.status), updated_at, now)
+        if closed is not None:
+            self._append(connection, incident, [closed], None, {})
+            return self._open(connection, delivery, now)
+        event = news(alert, firing_since, now)
         if event is None:
             self._count_repeat(connection, incident, alert.fingerprint)
             return Receipt(incident, "repeated")

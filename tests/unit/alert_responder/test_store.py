@@ -92,6 +92,29 @@ def test_two_alerts_of_one_identity_end_separately(store: Store) -> None:
     assert store.summaries()[0].status is Status.ESCALATED
 
 
+def test_an_escalated_incident_does_not_swallow_the_next_episode(store: Store) -> None:
+    """The end of the first was never heard: the alert that began after the escalation is another incident."""
+    store.receive([deliver()], now=NOON)
+    store.append(1, [Escalated(at=NOON + 30 * SECOND, reason="x", next_step="y")], owner=None)
+    # A copy, or the other of a pair, is the same episode.
+    copies = [deliver(), deliver(starts_at=NOON + 20 * SECOND)]
+    assert store.receive(copies, now=NOON + 40 * SECOND) == [Receipt(1, "repeated"), Receipt(1, "repeated")]
+
+    later = NOON + timedelta(hours=1)
+    again = deliver(starts_at=later)
+    assert store.receive([again, again], now=later) == [Receipt(2, "opened"), Receipt(2, "repeated")]
+    new, old = store.summaries()
+    assert (old.open, old.status, new.open, new.status) == (False, Status.RESOLVED, True, Status.OPEN)
+    assert "was not heard" in old.reason
+
+
+def test_an_open_incident_keeps_its_alert_whenever_it_began(store: Store) -> None:
+    """While the responder works, another start of the same alert is no second incident."""
+    store.receive([deliver()], now=NOON)
+    later = NOON + timedelta(hours=1)
+    assert store.receive([deliver(starts_at=later)], now=later) == [Receipt(1, "repeated")]
+
+
 def test_an_end_that_is_older_than_the_alert_is_ignored(store: Store) -> None:
     """A late copy of an earlier episode's end does not end this one."""
     store.receive([deliver(starts_at=NOON + timedelta(minutes=1))], now=NOON)
