@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -99,6 +100,43 @@ def test_scaling_as_the_readme_says(lab: Lab, two_replicas: list[str], play: Pla
     back = play("scale", "-e", "service=backend", "-e", "replicas=2")
     assert back.returncode == 0, back.stdout
     assert sorted(replicas(lab)) == sorted(two_replicas)
+
+
+def test_a_rolling_restart_by_hand_fails_no_request(lab: Lab, root: Path) -> None:
+    """Check leaves every replica; the run starts each of them again while every request is served."""
+
+    def started() -> dict[str, str]:
+        shape = "{{.Name}} {{.State.StartedAt}}"
+        shown = subprocess.run(
+            ["docker", "inspect", "--format", shape, *replicas(lab)], check=True, capture_output=True, text=True
+        )
+        return dict(line.split() for line in shown.stdout.splitlines())
+
+    command = ("ansible-playbook", "playbooks/restart.yml", "-e", "service=backend", "-e", "minimum_age_seconds=0")
+    before = started()
+    checked = run(*command, "--check", cwd=root)
+    assert checked.returncode == 0, checked.stdout
+    assert started() == before
+
+    statuses: list[int] = []
+    over = threading.Event()
+
+    def ask() -> None:
+        while not over.is_set():
+            statuses.append(lab.http("/orders").status)
+
+    client = threading.Thread(target=ask)
+    client.start()
+    try:
+        done = run(*command, cwd=root)
+    finally:
+        over.set()
+        client.join()
+    assert done.returncode == 0, done.stdout
+    after = started()
+    assert after.keys() == before.keys()
+    assert all(after[name] > before[name] for name in before)
+    assert set(statuses) == {200}, statuses
 
 
 @pytest.mark.parametrize(
