@@ -58,6 +58,7 @@ test: check ## Everything: check, then lint of the playbooks, sanity, integratio
 
 bench: $(READY) ## Measure the modules beside the plain tools; prints ratios
 	@$(BIN)/python -m benchmarks.postgresql_pool_reset
+	@$(BIN)/python -m benchmarks.redis_evict
 
 lock: ## Resolve requirements.txt and test-requirements.txt again
 	@$(BIN)/python -m pip install --quiet uv
