@@ -62,6 +62,7 @@ test: lint ## Everything: lint, unit tests, sanity, integration, molecule, drill
 bench: $(READY) ## Measure the modules beside the plain tools; prints ratios
 	@$(BIN)/python -m benchmarks.postgresql_pool_reset
 	@$(BIN)/python -m benchmarks.service_restart
+	@$(BIN)/python -m benchmarks.redis_evict
 
 lock: ## Resolve requirements.txt and test-requirements.txt again
 	@$(BIN)/python -m pip install --quiet uv

@@ -89,6 +89,8 @@ class Connection:
         """
         try:
             return self._client.execute_command(*command)
+        except redis.exceptions.NoScriptError:
+            raise
         except (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError) as error:
             raise connection_failed(self.login, self.name, error, "Lost the connection to") from None
         except redis.exceptions.RedisError as error:
@@ -96,15 +98,11 @@ class Connection:
 
     def script(self, body: str, *arguments: Any) -> Any:
         """Run a script, by its digest once the server has it."""
-        try:
-            if body in self._known:
-                return self._client.execute_command("EVALSHA", redis_digest(body), 0, *arguments)
-        except redis.exceptions.NoScriptError:
-            pass
-        except (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError) as error:
-            raise connection_failed(self.login, self.name, error, "Lost the connection to") from None
-        except redis.exceptions.RedisError as error:
-            raise refused(self.login, self.name, error) from None
+        if body in self._known:
+            try:
+                return self.ask("EVALSHA", _digest(body), 0, *arguments)
+            except redis.exceptions.NoScriptError:
+                pass  # somebody emptied the server's cache of scripts; nothing was run
         answer = self.ask("EVAL", body, 0, *arguments)
         self._known.add(body)
         return answer
@@ -114,7 +112,7 @@ class Connection:
         self._client.close()
 
 
-def redis_digest(body: str) -> str:
+def _digest(body: str) -> str:
     """Return the name that the server gives a script."""
     return hashlib.sha1(body.encode()).hexdigest()  # noqa: S324 - the protocol's choice
 

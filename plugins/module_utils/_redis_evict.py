@@ -44,11 +44,11 @@ def evict_spec() -> ArgumentSpec:
             "minimum_bytes": {"type": "int"},
             "order": {"type": "str", "choices": ORDERS, "default": "none"},
             "target_share": {"type": "float"},
-            "max_keys": {"type": "int"},
+            "max_keys": {"type": "int", "no_log": False},
             "only_above": {"type": "float"},
             "precondition_reaction": {"type": "str", "choices": ["fail", "skip", "warn"], "default": "fail"},
             "slice_milliseconds": {"type": "float", "default": 5.0},
-            "sample_keys": {"type": "int", "default": 5000},
+            "sample_keys": {"type": "int", "default": 5000, "no_log": False},
         }
     )
 
@@ -381,9 +381,9 @@ class _Run:
             if first and not cut.full:
                 self.tally.protected += cut.protected
                 self.tally.skipped += cut.skipped
-            for place, (number, size) in cut.buckets.items():
-                known = (histogram or {}).get(place, (0, 0))
-                if histogram is not None:
+            if histogram is not None:
+                for place, (number, size) in cut.buckets.items():
+                    known = histogram.get(place, (0, 0))
                     histogram[place] = (known[0] + number, known[1] + size)
             if cut.error:
                 raise ActionFailed(cut.error)

@@ -24,7 +24,7 @@ def info_spec() -> ArgumentSpec:
     """Return the options of redis_memory_info."""
     return ArgumentSpec(
         options={
-            "sample_keys": {"type": "int", "default": 5000},
+            "sample_keys": {"type": "int", "default": 5000, "no_log": False},
             "prefix_separator": {"type": "str", "default": ":"},
             "prefix_depth": {"type": "int", "default": 1},
             "top": {"type": "int", "default": 10},

@@ -232,7 +232,7 @@ def test_a_server_killed_half_way_leaves_a_true_account(containers: Containers, 
 
 
 def test_other_clients_are_served_meanwhile(server: Server, run_module: RunModule) -> None:
-    """Reads go on, writes that arrive are not lost, and a key that is used again is no longer idle."""
+    """Writes go on, and what arrives meanwhile is not lost."""
     server.client.execute_command("DEBUG", "POPULATE", 300_000, "page", 100)
     waits: list[float] = []
     over = threading.Event()
@@ -279,6 +279,27 @@ def test_a_replica_is_never_written_to(server: Server, containers: Containers, r
     assert f"it is a replica of {server.container.address()}:6379" in done["msg"]
     assert run_module(evict, server.login(patterns=["page:*"]))["evicted"] == 100
     wait_for(lambda: replica.client.dbsize() == 0, "The replica follows")
+
+
+def test_scripts_that_are_forgotten_are_sent_again(server: Server, run_module: RunModule) -> None:
+    """Somebody empties the server's cache of scripts all the time."""
+    server.client.execute_command("DEBUG", "POPULATE", 100_000, "page", 10)
+    over = threading.Event()
+
+    def flush() -> None:
+        client = redis.Redis(host="127.0.0.1", port=server.port, password=PASSWORD)
+        while not over.is_set():
+            client.script_flush()
+        client.close()
+
+    flusher = threading.Thread(target=flush)
+    flusher.start()
+    try:
+        done = run_module(evict, server.login(patterns=["page:*"]))
+    finally:
+        over.set()
+        flusher.join()
+    assert done["evicted"] == 100_000, done
 
 
 def test_another_database_is_left_alone(server: Server, run_module: RunModule) -> None:
