@@ -125,6 +125,8 @@ class DockerEngine:
 
     def log_since(self, identifier: str, name: str, *, seconds: float, lines: int, limit_seconds: float) -> list[str]:
         """Return the last lines of the last seconds, or those of them that came within the time limit."""
+        if self.inspect(identifier) is None:
+            raise ActionFailed(f"Cannot read the log of {name}: it is no longer there. Look again, then decide.")
         found = b""
         until = monotonic() + limit_seconds
         since = self.now() - seconds

@@ -143,6 +143,21 @@ def test_replicas_before_one_that_fails_get_their_limits_back() -> None:
         run(engine, memory_bytes=200 * MB)
 
 
+def test_limits_that_cannot_be_given_back_are_told() -> None:
+    """The replica is named; nobody believes that the service is as before."""
+
+    class Once(FakeLimitsEngine):
+        def update(self, replica: Any, limits: Limits) -> None:
+            if self.calls:
+                raise OpsError("No more.")
+            super().update(replica, limits)
+
+    engine = Once(seen=project().seen)
+    with pytest.raises(ActionFailed, match=r"^No more\. shop-web-1 could not be given back the old limits\.") as error:
+        run(engine, memory_bytes=200 * MB)
+    assert error.value.details["changed"] is True
+
+
 def test_an_engine_that_does_not_do_what_it_says_is_told() -> None:
     """The limits are read back."""
 
