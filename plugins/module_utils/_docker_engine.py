@@ -125,6 +125,8 @@ class DockerEngine:
 
     def log_since(self, identifier: str, name: str, *, seconds: float, lines: int, limit_seconds: float) -> list[str]:
         """Return the last lines of the last seconds, or those of them that came within the time limit."""
+        if self.inspect(identifier) is None:
+            raise ActionFailed(f"Cannot read the log of {name}: it is no longer there. Look again, then decide.")
         found = b""
         until = monotonic() + limit_seconds
         since = self.now() - seconds
@@ -147,6 +149,15 @@ class DockerEngine:
             except docker.errors.NotFound:
                 return None
         return found
+
+    def update(self, identifier: str, name: str, resources: dict[str, int]) -> list[str]:
+        """Change the limits of a container while it runs; return the engine's warnings."""
+        api: Any = self.client.api
+        with self.doing(f"limit {name}"):
+            # The library's own call knows neither NanoCpus nor PidsLimit.
+            answer = api._post_json(api._url("/containers/{0}/update", identifier), data=resources)  # noqa: SLF001
+            done: dict[str, Any] = api._result(answer, json=True)  # noqa: SLF001 -- as above
+        return done.get("Warnings") or []
 
     def events(self, label: str, kinds: Sequence[str], seconds: float) -> list[dict[str, Any]]:
         """Return events of containers with a label in the last seconds, as far as the engine remembers."""

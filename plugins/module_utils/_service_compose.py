@@ -74,6 +74,8 @@ class ComposeEngine(ServiceEngine):
                 for port in found.get("ports", [])
                 if port.get("published", "0") not in ("", "0")  # 0: the engine chooses a free one
             ),
+            limits_stated=_stated(found),
+            swap_beyond_memory=_swap(found),
             drift=tuple(self._drift(service, found)),
         )
 
@@ -225,6 +227,22 @@ def _health(state: dict[str, Any]) -> str:
     """Return the verdict of the health check; empty without one."""
     found: str = state.get("Health", {}).get("Status", "")
     return "" if found == "none" else found
+
+
+def _stated(found: dict[str, Any]) -> tuple[str, ...]:
+    """Return where a service states its limits, or where it may."""
+    at_service = any(found.get(key) for key in ("mem_limit", "cpus", "pids_limit"))
+    under_deploy = bool(found.get("deploy", {}).get("resources", {}).get("limits"))
+    return tuple(
+        where for where, there in (("service", at_service), ("deploy", under_deploy or not at_service)) if there
+    )
+
+
+def _swap(found: dict[str, Any]) -> int | None:
+    """Return the bytes of swap that a service states beyond its memory; None if it does not, or has no bound."""
+    limits = found.get("deploy", {}).get("resources", {}).get("limits", {})
+    memory, swap = int(found.get("mem_limit") or limits.get("memory") or 0), int(found.get("memswap_limit") or 0)
+    return swap - memory if memory > 0 and swap > 0 else None
 
 
 def _size(published: str) -> int:

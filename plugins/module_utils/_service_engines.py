@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING
 
 from ansible_collections.ops.runbooks.plugins.module_utils._docker_engine import DockerEngine
 from ansible_collections.ops.runbooks.plugins.module_utils._service_compose import ComposeEngine
+from ansible_collections.ops.runbooks.plugins.module_utils._service_limiter import ComposeLimiter, LocalOverrideFile
 from ansible_collections.ops.runbooks.plugins.module_utils._service_observer import ComposeObserver
 
 if TYPE_CHECKING:
     from ansible.module_utils.basic import AnsibleModule
+    from ansible_collections.ops.runbooks.plugins.module_utils._service_limits import LimitsEngine, OverrideFile
     from ansible_collections.ops.runbooks.plugins.module_utils._service_observed import ServiceObserver
     from ansible_collections.ops.runbooks.plugins.module_utils._service_ports import ServiceEngine
 
@@ -38,6 +40,18 @@ def open_engine(module: AnsibleModule) -> ServiceEngine:
         files=[Path(name) for name in params["files"] or []],
         env_files=[Path(name) for name in params["env_files"] or []],
     )
+
+
+def open_limiter(module: AnsibleModule) -> LimitsEngine:
+    """Connect to change limits; raises ConnectionFailed or MissingLibrary."""
+    params = module.params
+    return ComposeLimiter(DockerEngine(params["docker_host"]), params["project"], module.warn)
+
+
+def open_override(module: AnsibleModule) -> OverrideFile | None:
+    """Return the file that keeps limits, if there is to be one."""
+    path = module.params["override_file"]
+    return LocalOverrideFile(Path(path)) if path else None
 
 
 def open_observer(module: AnsibleModule) -> ServiceObserver:

@@ -88,7 +88,8 @@ def limits_of(host_config: Mapping[str, Any]) -> Limits:
     nano, quota, period = (host_config.get(key) or 0 for key in ("NanoCpus", "CpuQuota", "CpuPeriod"))
     pids = host_config.get("PidsLimit") or 0
     cpus = nano / NANO if nano else quota / (period or 100_000) if quota > 0 else None
-    return Limits(memory_bytes=host_config.get("Memory") or None, cpus=cpus, pids=pids if pids > 0 else None)
+    memory = host_config.get("Memory") or 0
+    return Limits(memory_bytes=memory if memory > 0 else None, cpus=cpus, pids=pids if pids > 0 else None)
 
 
 def usage_of(stats: Mapping[str, Any]) -> Usage | None:

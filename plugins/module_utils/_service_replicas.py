@@ -84,6 +84,10 @@ class Definition:
     container_name: str | None = None
     host_ports: tuple[HostPort, ...] = ()
     one_per_node: bool = False
+    limits_stated: tuple[str, ...] = (
+        "deploy",
+    )  # where limits stand: at the service (mem_limit), under deploy, or both
+    swap_beyond_memory: int | None = None  # in bytes, where the project says
     drift: tuple[str, ...] = ()  # how a new replica would differ from those that run: whole sentences
 
 

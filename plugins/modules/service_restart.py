@@ -44,7 +44,8 @@ options:
     description:
       - V(rolling) restarts one replica at a time.
       - V(at_once) stops all, then starts all. It is an outage, and the right thing where replicas of before and after
-        must not run side by side.
+        must not run side by side. A run that is killed between the two leaves replicas stopped; a second run starts
+        them.
     type: str
     choices: [rolling, at_once]
     default: rolling

@@ -97,8 +97,10 @@ class TestComposeObserver(ObserverContract):
     """The real engine tells what the fake tells."""
 
     @pytest.fixture
-    def observer(self, project: Project) -> ComposeObserver:
-        return ComposeObserver(DockerEngine(SOCKET), project.name)
+    def observer(self, project: Project) -> Iterator[ComposeObserver]:
+        engine = DockerEngine(SOCKET)
+        yield ComposeObserver(engine, project.name)
+        engine.client.close()
 
     @pytest.fixture
     def served(self) -> str:

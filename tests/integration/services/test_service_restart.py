@@ -23,7 +23,7 @@ from tests.integration.services.conftest import BASE, HEALTH, NO_HEALTH
 from tests.unit.plugins.module_utils.services import EngineContract
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from tests.integration.services.conftest import Project, StartProject
 
@@ -95,8 +95,10 @@ class TestComposeEngine(EngineContract):
     """The real engine does what the fake does."""
 
     @pytest.fixture
-    def engine(self, project: Project) -> ComposeEngine:
-        return ComposeEngine(DockerEngine(SOCKET), project.name, run=lambda command: (1, "", "not needed here"))
+    def engine(self, project: Project) -> Iterator[ComposeEngine]:
+        docker = DockerEngine(SOCKET)
+        yield ComposeEngine(docker, project.name, run=lambda command: (1, "", "not needed here"))
+        docker.client.close()
 
     @pytest.fixture
     def clock(self) -> Clock:

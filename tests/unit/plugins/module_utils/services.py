@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from ansible_collections.ops.runbooks.plugins.module_utils._service_limits import Host, LimitsEngine, applied
 from ansible_collections.ops.runbooks.plugins.module_utils._service_observed import (
     Image,
+    Limits,
     Observed,
     Past,
     ServiceObserver,
@@ -253,6 +255,26 @@ class FakeObserver(ServiceObserver):
     def images(self, repository: str) -> list[Image]:
         self._raise(f"images {repository}")
         return self.on_host.get(repository, [])
+
+
+@dataclass
+class FakeLimitsEngine(FakeObserver, LimitsEngine):
+    """A project whose limits can be changed, on a small host."""
+
+    calls: list[str] = field(default_factory=list)
+
+    @override
+    def host(self) -> Host:
+        return Host(memory_bytes=1_000_000_000, cpus=2)
+
+    @override
+    def update(self, replica: Replica, limits: Limits) -> None:
+        self.calls.append(replica.name)
+        self._raise(f"update {replica.name}")
+        self.seen = [
+            replace(one, limits=applied(one.limits, limits)) if one.replica.id == replica.id else one
+            for one in self.seen
+        ]
 
 
 class ObserverContract:

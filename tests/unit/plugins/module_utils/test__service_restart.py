@@ -173,6 +173,25 @@ def test_an_engine_that_refuses_ends_the_run() -> None:
     assert error.value.details["restarted"] == ["shop-web-2"]
 
 
+def test_an_engine_that_has_gone_away_is_told_and_not_asked_again() -> None:
+    """The first error is the one that is reported; the last known state stays in the result."""
+
+    class Dying(FakeEngine):
+        def restart(self, replica: Replica) -> None:
+            self.dead = True
+            raise OpsError("The engine does not answer.")
+
+        def replicas(self, service: str) -> list[Replica]:
+            if getattr(self, "dead", False):
+                raise OpsError("Nor now.")
+            return super().replicas(service)
+
+    with pytest.raises(ActionFailed, match=r"^The engine does not answer\. Nothing was restarted before it\.") as error:
+        run(Dying(replica(1), replica(2)))
+    details: dict[str, Any] = error.value.details
+    assert details["after"]["replicas"] == 2
+
+
 def test_a_replica_that_has_gone_is_named() -> None:
     """Somebody removed it while it was restarted: waiting ends at the limit."""
 
