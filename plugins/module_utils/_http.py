@@ -19,7 +19,7 @@ BODY_LIMIT = 10_000_000
 
 
 def http_options(timeout_seconds: float = 3.0) -> ArgumentSpec:
-    """Return the options that say how a server is asked (twin of the doc fragment ``http``)."""
+    """Return the options that say how a server is asked (twin of the doc fragment ``web_api``)."""
     return ArgumentSpec(
         options={
             "url": {"type": "str", "required": True},

@@ -70,7 +70,7 @@ options:
     type: int
     default: 600
 extends_documentation_fragment:
-  - ops.runbooks.http
+  - ops.runbooks.web_api
 """
 
 EXAMPLES = r"""

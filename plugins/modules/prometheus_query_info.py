@@ -47,7 +47,7 @@ options:
     type: bool
     default: false
 extends_documentation_fragment:
-  - ops.runbooks.http
+  - ops.runbooks.web_api
 seealso:
   - module: ops.runbooks.recovery_check
 """
