@@ -60,7 +60,8 @@ options:
   dependents:
     description:
       - Services of the same project that are restarted after it, in this order and in the same way.
-      - They are left alone if the service is, and where they have started after it.
+      - They are left alone if the service needed no restart, and where they have started after it. So a second run
+        restarts what a first one did not come to.
     type: list
     elements: str
     default: []
