@@ -114,18 +114,25 @@ def test_leaked_transactions_heal_by_themselves(lab: Lab, responding: None) -> N
 
 
 def test_a_blocker_is_ended_and_those_that_wait_go_on(lab: Lab, responding: None) -> None:
-    """Nothing idles, so option C is chosen; the migration loses its lock, and nobody else loses a session."""
+    """Nothing idles, so option C is chosen; the migration loses its lock, and nobody else loses a session.
+
+    The pools of the application fill up as well, and either alert may come first: one incident heals, the other finds
+    nothing left to do.
+    """
+    known = {line["id"] for line in responder.incidents()}
     with innocents() as names:
         before = {name: lab.sql(SESSIONS.format(name=name)) for name in names}
         drill = run_drill("blocked_sessions")
-        assert drill.status == "recovered", drill.events
+        assert drill.status in ("recovered", "resolved"), drill.events
         assert {name: lab.sql(SESSIONS.format(name=name)) for name in names} == before
         locks = "SELECT count(*) FROM pg_locks WHERE relation = 'orders'::regclass AND mode = 'AccessExclusiveLock'"
         assert lab.sql(locks) == [["0"]]
         assert lab.http("/orders?page=7").status == 200
-    assert "started option A" not in kinds(drill.events)
-    assert "started option C" in kinds(drill.events)
-    finished = [event for event in drill.events if event["kind"] == "finished"]
+    incidents = [responder.events(line["id"]) for line in responder.incidents() if line["id"] not in known]
+    (healed,) = [events for events in incidents if any(kind.startswith("started option") for kind in kinds(events))]
+    assert [kind for kind in kinds(healed) if kind.startswith("started")] == ["started diagnose", "started option C"]
+    assert (healed[-1]["kind"], healed[-1]["status"]) == ("closed", "recovered")
+    finished = [event for event in healed if event["kind"] == "finished"]
     evidence, outcome = finished[0]["evidence"]["evidence"], finished[1]["outcome"]
     assert evidence["waiting"] > 20
     assert evidence["blocking"][0]["application"] == "nightly-migration"
