@@ -1,7 +1,11 @@
 """What can be broken: one file for each fault, named as it is injected."""
 
-from lab.faults import blocked_sessions, busy_sessions, leaked_transactions
+from importlib import import_module
+from pkgutil import iter_modules
+
 from lab.faults._fault import Fault
 
-MODULES = (leaked_transactions, busy_sessions, blocked_sessions)
-FAULTS: dict[str, Fault] = {module.FAULT.name: module.FAULT for module in MODULES}
+__all__ = ["FAULTS", "Fault"]
+
+_MODULES = [import_module(f"{__name__}.{found.name}") for found in iter_modules(__path__)]
+FAULTS: dict[str, Fault] = {module.FAULT.name: module.FAULT for module in _MODULES if hasattr(module, "FAULT")}

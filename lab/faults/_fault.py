@@ -19,9 +19,15 @@ EFFECT_SECONDS = 60
 
 @dataclass(frozen=True)
 class Fault:
-    """Something that really happens to the stack; ``inject`` returns once it has, ``undo`` may run at any time."""
+    """Something that really happens to the stack; ``inject`` returns once it has, ``undo`` may run at any time.
+
+    ``option`` of ``runbook`` is what heals it, ``wrong`` another option of the same runbook, which does not.
+    """
 
     name: str
+    runbook: str
+    option: str
+    wrong: str
     alert: str
     happens: str
     inject: Callable[[], str]

@@ -6,6 +6,9 @@ NAME = "blocked_sessions"
 
 FAULT = Fault(
     name=NAME,
+    runbook="db-connections",
+    option="C",
+    wrong="A",
     alert="DatabaseConnectionPoolExhausted",
     happens="the client nightly-migration locks the table of orders, and checkouts wait for it in every other slot",
     inject=lambda: start_client(NAME, "clients/block_sessions.py", "nightly-migration", "checkout"),

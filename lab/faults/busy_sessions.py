@@ -6,6 +6,9 @@ NAME = "busy_sessions"
 
 FAULT = Fault(
     name=NAME,
+    runbook="db-connections",
+    option="E",
+    wrong="A",
     alert="DatabaseConnectionPoolExhausted",
     happens="the client busy-worker leaks five transactions and runs an endless statement in every other slot",
     inject=lambda: start_client(NAME, "clients/hold_sessions.py", "busy-worker", "busy"),

@@ -6,6 +6,9 @@ NAME = "leaked_transactions"
 
 FAULT = Fault(
     name=NAME,
+    runbook="db-connections",
+    option="A",
+    wrong="C",
     alert="DatabaseConnectionPoolExhausted",
     happens="the client leaky-worker begins transactions and leaves each idle, until PostgreSQL refuses it",
     inject=lambda: start_client(NAME, "clients/hold_sessions.py", "leaky-worker", "leaked"),
