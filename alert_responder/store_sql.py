@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The store of incidents in a relational database, through SQLAlchemy Core; SQLite by default."""
+"""The store of incidents in a relational database, through SQLAlchemy Core: SQLite, or PostgreSQL for several."""
 
 from __future__ import annotations
 
 import threading
 from contextlib import contextmanager
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from typing_extensions import override
 
+from alert_responder import migrations
 from alert_responder.errors import Conflict, StoreUnavailable, UnknownIncident
 from alert_responder.incidents import EVENT, Ended, Event, Fired, Hold, PastRun, State, Status, past_runs
 from alert_responder.store import Delivery, Receipt, Store, Summary, extend, news, opening, quiet_until, superseded
@@ -21,75 +22,17 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-# Numbered, applied once and in order, never edited: a change of the schema is a new entry.
-MIGRATIONS: tuple[tuple[str, ...], ...] = (
-    (
-        """
-        CREATE TABLE incidents (
-          id INTEGER PRIMARY KEY AUTOINCREMENT,
-          identity TEXT NOT NULL,
-          alert TEXT NOT NULL,
-          service TEXT NOT NULL,
-          runbook TEXT,
-          status TEXT NOT NULL,
-          open INTEGER NOT NULL,
-          reason TEXT NOT NULL,
-          opened_at TEXT NOT NULL,
-          updated_at TEXT NOT NULL,
-          newest_start TEXT NOT NULL,
-          quiet_until TEXT,
-          due_at TEXT,
-          owner TEXT,
-          lease_until TEXT
-        )
-        """,
-        "CREATE UNIQUE INDEX one_open_incident_per_identity ON incidents (identity) WHERE open = 1",
-        "CREATE INDEX incidents_by_identity ON incidents (identity, id)",
-        "CREATE INDEX incidents_due ON incidents (due_at) WHERE status = 'open'",
-        "CREATE INDEX incidents_at_work ON incidents (service, id) WHERE status = 'open'",
-        """
-        CREATE TABLE events (
-          incident_id INTEGER NOT NULL REFERENCES incidents (id),
-          sequence INTEGER NOT NULL,
-          at TEXT NOT NULL,
-          kind TEXT NOT NULL,
-          data TEXT NOT NULL,
-          PRIMARY KEY (incident_id, sequence)
-        ) WITHOUT ROWID
-        """,
-        """
-        CREATE TRIGGER events_are_never_changed BEFORE UPDATE ON events
-        BEGIN SELECT RAISE(ABORT, 'events are append-only'); END
-        """,
-        """
-        CREATE TRIGGER events_are_never_deleted BEFORE DELETE ON events
-        BEGIN SELECT RAISE(ABORT, 'events are append-only'); END
-        """,
-        """
-        CREATE TABLE alerts (
-          incident_id INTEGER NOT NULL REFERENCES incidents (id),
-          fingerprint TEXT NOT NULL,
-          firing_since TEXT,
-          repeats INTEGER NOT NULL,
-          PRIMARY KEY (incident_id, fingerprint)
-        ) WITHOUT ROWID
-        """,
-    ),
-    (
-        "CREATE INDEX events_by_kind ON events (kind, at)",
-        """
-        CREATE TABLE holds (
-          id INTEGER PRIMARY KEY AUTOINCREMENT,
-          service TEXT,
-          starts_at TEXT NOT NULL,
-          ends_at TEXT,
-          who TEXT NOT NULL,
-          reason TEXT NOT NULL,
-          lifted_by TEXT
-        )
-        """,
-    ),
-)
+
+class _Line(sa.TypeDecorator[str]):
+    """Text that PostgreSQL keeps too: it knows no NUL character. What was received stands escaped in the events."""
+
+    impl = sa.Text
+    cache_ok = True
+
+    @override
+    def process_bind_param(self, value: str | None, dialect: sa.Dialect) -> str | None:
+        return value if value is None else value.replace("\0", "\N{REPLACEMENT CHARACTER}")
+
 
 _METADATA = sa.MetaData()
 _INCIDENTS = sa.Table(
@@ -97,7 +40,7 @@ _INCIDENTS = sa.Table(
     _METADATA,
     sa.Column("id", sa.Integer, primary_key=True),
     *(
-        sa.Column(name, sa.Text)
+        sa.Column(name, _Line)
         for name in (
             "identity",
             "alert",
@@ -121,14 +64,14 @@ _EVENTS = sa.Table(
     _METADATA,
     sa.Column("incident_id", sa.Integer, primary_key=True),
     sa.Column("sequence", sa.Integer, primary_key=True),
-    *(sa.Column(name, sa.Text) for name in ("at", "kind", "data")),
+    *(sa.Column(name, _Line) for name in ("at", "kind", "data")),
 )
 _ALERTS = sa.Table(
     "alerts",
     _METADATA,
     sa.Column("incident_id", sa.Integer, primary_key=True),
-    sa.Column("fingerprint", sa.Text, primary_key=True),
-    sa.Column("firing_since", sa.Text),
+    sa.Column("fingerprint", _Line, primary_key=True),
+    sa.Column("firing_since", _Line),
     sa.Column("repeats", sa.Integer),
 )
 
@@ -136,10 +79,37 @@ _HOLDS = sa.Table(
     "holds",
     _METADATA,
     sa.Column("id", sa.Integer, primary_key=True),
-    *(sa.Column(name, sa.Text) for name in ("service", "starts_at", "ends_at", "who", "reason", "lifted_by")),
+    *(sa.Column(name, _Line) for name in ("service", "starts_at", "ends_at", "who", "reason", "lifted_by")),
+)
+
+# Beside the tables of the migrations, for it records them.
+_APPLIED = sa.Table(
+    "schema_migrations",
+    sa.MetaData(),
+    sa.Column("number", sa.Integer, primary_key=True),
+    sa.Column("applied_at", sa.Text),
 )
 
 _BUSY_SECONDS = 10
+# A database that does not answer must cost a request and a lease no more than this.
+_CONNECT = {
+    "connect_timeout": 5,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": _BUSY_SECONDS * 1000,
+    "application_name": "alert-responder",
+}
+# One writer at a time, as in SQLite, so that both keep every rule for the same reason; group commit makes it fast. The
+# settings hold for the transaction only, so that a pool between here and the server cannot lose or leak them.
+_LOCK = 0x616C657274  # "alert"
+_BEGIN_WRITING = f"""
+SELECT set_config('synchronous_commit', 'on', true),
+       set_config('lock_timeout', '{_BUSY_SECONDS}s', true),
+       set_config('statement_timeout', '{2 * _BUSY_SECONDS}s', true),
+       set_config('idle_in_transaction_session_timeout', '{_BUSY_SECONDS}s', true);
+SELECT pg_advisory_xact_lock({_LOCK})
+"""
 
 
 def _text(moment: datetime) -> str:
@@ -170,13 +140,42 @@ def sqlite_engine(path: Path) -> sa.Engine:
     return engine
 
 
+def postgresql_engine(url: str) -> sa.Engine:
+    """Return an engine on a PostgreSQL server: every commit on its disk before it returns, one writer at a time."""
+    engine = sa.create_engine(
+        sa.make_url(url).set(drivername="postgresql+psycopg2"),
+        connect_args=_CONNECT,
+        pool_pre_ping=True,
+        pool_timeout=_BUSY_SECONDS,
+    )
+
+    @sa.event.listens_for(engine, "connect")
+    def _check(connection: Any, _record: Any) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute("SHOW fsync")
+            (fsync,) = cursor.fetchone()
+        connection.rollback()
+        if fsync != "on":
+            raise StoreUnavailable(
+                f"Cannot use the store {engine.url.render_as_string()}: its server runs with fsync = {fsync}, "
+                "so that nothing it answers for is on disk. Set fsync = on."
+            )
+
+    @sa.event.listens_for(engine, "begin")
+    def _begin(connection: sa.Connection) -> None:
+        if connection.get_execution_options().get("writing", False):
+            connection.exec_driver_sql(_BEGIN_WRITING)
+
+    return engine
+
+
 class SqlStore(Store):
     """Incidents in tables: the events are the truth, the columns of an incident are what its events add up to."""
 
     def __init__(self, engine: sa.Engine, *, settle: timedelta = timedelta(minutes=15)) -> None:
         self._engine = engine
         self._settle = settle
-        # SQLite has one writer; threads of this process queue here instead of polling the file's lock.
+        # There is one writer; threads of this process queue here instead of at the database.
         self._writer = threading.Lock()
         self._migrate()
 
@@ -493,18 +492,17 @@ class SqlStore(Store):
             connection.exec_driver_sql(
                 "CREATE TABLE IF NOT EXISTS schema_migrations (number INTEGER PRIMARY KEY, applied_at TEXT NOT NULL)"
             )
-            done = connection.exec_driver_sql("SELECT coalesce(max(number), 0) FROM schema_migrations").scalar_one()
-            if done > len(MIGRATIONS):
+            done = connection.scalar(sa.select(sa.func.max(_APPLIED.c.number))) or 0
+            if done > len(migrations.MIGRATIONS):
                 raise StoreUnavailable(
-                    f"Cannot use the store: its schema is version {done}, this program knows {len(MIGRATIONS)}. "
-                    "Start the newer program."
+                    f"Cannot use the store: its schema is version {done}, this program knows "
+                    f"{len(migrations.MIGRATIONS)}. Start the newer program."
                 )
-            for number, statements in enumerate(MIGRATIONS[done:], start=done + 1):
-                for statement in statements:
+            for number in range(done + 1, len(migrations.MIGRATIONS) + 1):
+                for statement in migrations.statements(number, self._engine.dialect.name):
                     connection.exec_driver_sql(statement)
-                connection.exec_driver_sql(
-                    "INSERT INTO schema_migrations VALUES (?, strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))", (number,)
-                )
+                applied_at = datetime.now(UTC).isoformat(timespec="milliseconds")
+                connection.execute(_APPLIED.insert().values(number=number, applied_at=applied_at))
 
     @contextmanager
     def _writing(self) -> Iterator[sa.Connection]:
