@@ -90,6 +90,32 @@ _APPLIED = sa.Table(
     sa.Column("applied_at", sa.Text),
 )
 
+# What runs for every alert is built once: to build a statement takes longer than to run it. The newest incident of an
+# identity is the open one, if one is open.
+_NEWEST_INCIDENT = (
+    sa.select(
+        *(_INCIDENTS.c[name] for name in ("id", "open", "status", "updated_at", "newest_start", "quiet_until")),
+        _ALERTS.c.firing_since,
+    )
+    .outerjoin(
+        _ALERTS,
+        sa.and_(_ALERTS.c.incident_id == _INCIDENTS.c.id, _ALERTS.c.fingerprint == sa.bindparam("of_fingerprint")),
+    )
+    .where(_INCIDENTS.c.identity == sa.bindparam("of_identity"))
+    .order_by(_INCIDENTS.c.id.desc())
+    .limit(1)
+)
+_COUNT_REPEAT = (
+    _ALERTS.update()
+    .where(
+        _ALERTS.c.incident_id == sa.bindparam("of_incident"), _ALERTS.c.fingerprint == sa.bindparam("of_fingerprint")
+    )
+    .values(repeats=_ALERTS.c.repeats + 1)
+)
+_ADD_INCIDENT = _INCIDENTS.insert().returning(_INCIDENTS.c.id)
+_ADD_EVENT = _EVENTS.insert()
+_ADD_ALERT = _ALERTS.insert()
+
 _BUSY_SECONDS = 10
 # A database that does not answer must cost a request and a lease no more than this.
 _CONNECT = {
@@ -357,27 +383,22 @@ class SqlStore(Store):
         self._engine.dispose()
 
     def _receive(self, connection: sa.Connection, delivery: Delivery, now: datetime) -> Receipt:
-        alert, identity = delivery.alert, delivery.route.identity
-        columns = (_INCIDENTS.c.id, _INCIDENTS.c.status, _INCIDENTS.c.updated_at)
-        found = connection.execute(
-            sa.select(*columns).where(_INCIDENTS.c.identity == identity, _INCIDENTS.c.open == 1)
+        alert = delivery.alert
+        newest = connection.execute(
+            _NEWEST_INCIDENT, {"of_identity": delivery.route.identity, "of_fingerprint": alert.fingerprint}
         ).one_or_none()
-        if found is None:
-            return self._open(connection, delivery, now)
-        incident: int = found.id
-        known = connection.execute(
-            sa.select(_ALERTS).where(_ALERTS.c.incident_id == incident, _ALERTS.c.fingerprint == alert.fingerprint)
-        ).one_or_none()
-        firing_since = _moment(known.firing_since) if known else None
-        updated_at = datetime.fromisoformat(found.updated_at)
-        closed = superseded(alert, firing_since, Status(found.status), updated_at, now)
+        if newest is None or not newest.open:
+            return self._open(connection, delivery, newest, now)
+        incident: int = newest.id
+        firing_since = _moment(newest.firing_since)
+        updated_at = datetime.fromisoformat(newest.updated_at)
+        closed = superseded(alert, firing_since, Status(newest.status), updated_at, now)
         if closed is not None:
             self._append(connection, incident, [closed], None, {})
-            return self._open(connection, delivery, now)
+            return self._receive(connection, delivery, now)
         event = news(alert, firing_since, now)
         if event is None:
-            self._count_repeat(connection, incident, alert.fingerprint)
-            return Receipt(incident, "repeated")
+            return self._repeated(connection, incident, alert.fingerprint)
         values = {"due_at": _text(now)}
         if isinstance(event, Fired):
             values["newest_start"] = _text(alert.starts_at)
@@ -385,37 +406,29 @@ class SqlStore(Store):
         self._set_firing(connection, incident, event)
         return Receipt(incident, event.kind)
 
-    def _open(self, connection: sa.Connection, delivery: Delivery, now: datetime) -> Receipt:
+    def _open(self, connection: sa.Connection, delivery: Delivery, newest: Any, now: datetime) -> Receipt:
         alert, route = delivery.alert, delivery.route
         if alert.status == "resolved":
             return Receipt(None, "ignored")
-        closed = connection.execute(
-            sa.select(_INCIDENTS.c.id, _INCIDENTS.c.quiet_until, _INCIDENTS.c.newest_start)
-            .where(_INCIDENTS.c.identity == route.identity)
-            .order_by(_INCIDENTS.c.id.desc())
-            .limit(1)
-        ).one_or_none()
-        if closed and closed.quiet_until > _text(now) and _text(alert.starts_at) <= closed.newest_start:
-            self._count_repeat(connection, closed.id, alert.fingerprint)
-            return Receipt(closed.id, "repeated")
+        if newest and newest.quiet_until > _text(now) and _text(alert.starts_at) <= newest.newest_start:
+            return self._repeated(connection, newest.id, alert.fingerprint)
         event = opening(delivery, now)
         state = extend([event], [], None)
         incident: int = connection.execute(
-            _INCIDENTS.insert()
-            .values(
-                identity=route.identity,
-                alert=alert.name,
-                service=state.service,
-                runbook=state.runbook,
-                opened_at=_text(now),
-                newest_start=_text(alert.starts_at),
-                due_at=_text(now),
+            _ADD_INCIDENT,
+            {
+                "identity": route.identity,
+                "alert": alert.name,
+                "service": state.service,
+                "runbook": state.runbook,
+                "opened_at": _text(now),
+                "newest_start": _text(alert.starts_at),
+                "due_at": _text(now),
                 **self._columns(state),
-            )
-            .returning(_INCIDENTS.c.id)
+            },
         ).scalar_one()
         self._add_events(connection, incident, 0, [event])
-        self._set_firing(connection, incident, Fired(at=now, fingerprint=alert.fingerprint, starts_at=alert.starts_at))
+        self._add_alert(connection, incident, alert.fingerprint, _text(alert.starts_at))
         return Receipt(incident, "opened")
 
     def _append(
@@ -455,7 +468,7 @@ class SqlStore(Store):
     @staticmethod
     def _add_events(connection: sa.Connection, incident: int, count: int, events: Sequence[Event]) -> None:
         connection.execute(
-            _EVENTS.insert(),
+            _ADD_EVENT,
             [
                 {
                     "incident_id": incident,
@@ -468,24 +481,21 @@ class SqlStore(Store):
             ],
         )
 
-    @staticmethod
-    def _set_firing(connection: sa.Connection, incident: int, event: Fired | Ended) -> None:
+    def _set_firing(self, connection: sa.Connection, incident: int, event: Fired | Ended) -> None:
         since = _text(event.starts_at) if isinstance(event, Fired) else None
         key = (_ALERTS.c.incident_id == incident, _ALERTS.c.fingerprint == event.fingerprint)
         if not connection.execute(_ALERTS.update().where(*key).values(firing_since=since)).rowcount:
-            connection.execute(
-                _ALERTS.insert().values(
-                    incident_id=incident, fingerprint=event.fingerprint, firing_since=since, repeats=0
-                )
-            )
+            self._add_alert(connection, incident, event.fingerprint, since)
 
     @staticmethod
-    def _count_repeat(connection: sa.Connection, incident: int, fingerprint: str) -> None:
-        connection.execute(
-            _ALERTS.update()
-            .where(_ALERTS.c.incident_id == incident, _ALERTS.c.fingerprint == fingerprint)
-            .values(repeats=_ALERTS.c.repeats + 1)
-        )
+    def _add_alert(connection: sa.Connection, incident: int, fingerprint: str, since: str | None) -> None:
+        row = {"incident_id": incident, "fingerprint": fingerprint, "firing_since": since, "repeats": 0}
+        connection.execute(_ADD_ALERT, row)
+
+    @staticmethod
+    def _repeated(connection: sa.Connection, incident: int, fingerprint: str) -> Receipt:
+        connection.execute(_COUNT_REPEAT, {"of_incident": incident, "of_fingerprint": fingerprint})
+        return Receipt(incident, "repeated")
 
     def _migrate(self) -> None:
         with self._writing() as connection:
