@@ -47,6 +47,16 @@ class Metrics:
         self.heartbeat = Gauge(
             f"{name}_heartbeat_timestamp_seconds", "When the worker last looked for work.", registry=self.registry
         )
+        self.watchdog_seen = Gauge(
+            f"{name}_watchdog_last_seen_timestamp_seconds",
+            "When the heartbeat of alerting arrived last.",
+            registry=self.registry,
+        )
+        self.watchdog_silent = Gauge(
+            f"{name}_watchdog_silent",
+            "Whether the heartbeat has been missing for longer than watchdog_seconds.",
+            registry=self.registry,
+        )
         self.errors = Counter(f"{name}_errors", "Failures of the responder itself.", ["where"], registry=self.registry)
 
     def text(self) -> bytes:

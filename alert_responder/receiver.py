@@ -32,14 +32,23 @@ class Receiver:
     metrics: Metrics
     clock: Callable[[], datetime]
     on_news: Callable[[], None]
+    is_signal: Callable[[Alert], bool] = lambda _alert: False  # such as a heartbeat: heard, and no trouble
     _waiting: list[tuple[list[Delivery], asyncio.Future[list[Receipt]]]] = field(default_factory=list)
     _writer: asyncio.Task[None] | None = None
 
     async def receive(self, webhook: Webhook) -> list[Receipt]:
         """Return once every alert is durable; raises StoreUnavailable when it is not."""
-        deliveries = [Delivery(alert, route(alert, self.catalog)) for alert in webhook.alerts]
+        signals = [self.is_signal(alert) for alert in webhook.alerts]
+        self.metrics.alerts.labels("signal").inc(sum(signals))
+        deliveries = [
+            Delivery(alert, route(alert, self.catalog))
+            for alert, signal in zip(webhook.alerts, signals, strict=True)
+            if not signal
+        ]
         if webhook.truncated:
             deliveries.append(self._truncated(webhook))
+        if not deliveries:
+            return []
         future: asyncio.Future[list[Receipt]] = asyncio.get_running_loop().create_future()
         self._waiting.append((deliveries, future))
         if self._writer is None:

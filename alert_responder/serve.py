@@ -22,6 +22,7 @@ from alert_responder.receiver import Receiver
 from alert_responder.runbooks import load_catalog
 from alert_responder.runner import AnsibleRunner
 from alert_responder.store_sql import SqlStore, sqlite_engine
+from alert_responder.watchdog import Watchdog
 from alert_responder.web import Web
 from alert_responder.worker import Worker
 
@@ -82,7 +83,8 @@ async def serve(settings: Settings) -> None:
         taken = store.take_over(now=now())
         if taken:
             log.warning("Incidents %s were found at work and go on.", taken, extra={"action": "start.took_over"})
-        receiver = Receiver(store, catalog, metrics, now, worker.wake)
+        watchdog = Watchdog(settings.watchdog_seconds, store, catalog, metrics, now)
+        receiver = Receiver(store, catalog, metrics, now, worker.wake, watchdog.take)
         web = Web(settings, receiver, store, metrics, now)
         server = _Server(
             uvicorn.Config(
@@ -98,6 +100,7 @@ async def serve(settings: Settings) -> None:
             async with asyncio.TaskGroup() as group:
                 group.create_task(worker.serve(stop))
                 group.create_task(server.serve(sockets=sockets))
+                group.create_task(watchdog.serve(receiver.receive, stop, settings.poll_seconds))
                 group.create_task(_stop_server(server, stop))
         finally:
             store.close()

@@ -61,6 +61,7 @@ class Settings(BaseModel):
     pass_environment: tuple[Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")], ...] = ()
     keep_runs: PositiveInt = 500
     keep_days: PositiveFloat = 30.0
+    watchdog_seconds: PositiveFloat | None = None
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     policy: Policy = Policy()
 
