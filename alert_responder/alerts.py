@@ -132,12 +132,14 @@ def label_problem(name: str, value: str | None) -> str:
     return ""
 
 
-def run_variables(alert: Alert, declared: tuple[str, ...], *, run: str, incident: int) -> dict[str, Any]:
-    """Return the two documents that a play receives when an alert started it.
+def run_variables(
+    alert: Alert, declared: tuple[str, ...], *, run: str, incident: int, undo: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Return the documents that a play receives when an alert started it; ``undo`` is what an undo takes back.
 
     Every leaf is wrapped, so that Ansible never reads it as a template (docs/architecture.md, section 3).
     """
-    documents = {
+    documents: dict[str, Any] = {
         "runbook_alert": {
             "name": alert.name,
             "fingerprint": alert.fingerprint,
@@ -146,6 +148,8 @@ def run_variables(alert: Alert, declared: tuple[str, ...], *, run: str, incident
         },
         "runbook_run": {"id": run, "incident": str(incident)},
     }
+    if undo is not None:
+        documents["runbook_undo"] = undo
     wrapped: dict[str, Any] = _wrap(documents)
     return wrapped
 
@@ -153,4 +157,7 @@ def run_variables(alert: Alert, declared: tuple[str, ...], *, run: str, incident
 def _wrap(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _wrap(item) for key, item in value.items()}
-    return {"__ansible_unsafe": value}
+    if isinstance(value, list):
+        return [_wrap(item) for item in value]
+    # Only text can be read as a template; a number stays one.
+    return {"__ansible_unsafe": value} if isinstance(value, str) else value

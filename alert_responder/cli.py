@@ -22,6 +22,7 @@ from rich.text import Text
 
 from alert_responder import __version__
 from alert_responder import checks as runbook_checks
+from alert_responder.dependencies import read_dependencies
 from alert_responder.documents import Evidence, Outcome, read_document
 from alert_responder.errors import ResponderError, SettingsError
 from alert_responder.incidents import Closed, Hold, Status, answer, fold
@@ -107,6 +108,8 @@ def check_config(context: typer.Context) -> None:
     load_catalog(settings.runbooks)
     for name, value in settings:
         typer.echo(f"{name}: {plain(str(value))}")
+    for service, needs in read_dependencies(settings).items():
+        typer.echo(f"dependencies of {service}: {', '.join(sorted(needs))}")
 
 
 @app.command()

@@ -23,7 +23,7 @@ from alert_responder.runbooks import judge
 if TYPE_CHECKING:
     from alert_responder.runbooks import Option, Runbook
 
-Action = Literal["diagnose", "rehearse", "option", "verify"]
+Action = Literal["diagnose", "rehearse", "option", "undo", "verify"]
 Result = Literal["done", "failed_launch", "timed_out", "interrupted"]
 
 
@@ -136,6 +136,23 @@ class Denied(_Event):
     reason: str
 
 
+class Held(_Event):
+    """The ladder stops while another incident heals a service that this one's depends on."""
+
+    kind: Literal["held"] = "held"
+    incident: int
+    service: str
+    reason: str
+
+
+class Released(_Event):
+    """The ladder goes on, on fresh evidence."""
+
+    kind: Literal["released"] = "released"
+    incident: int
+    reason: str
+
+
 class Escalated(_Event):
     """The responder stops here: a person is needed."""
 
@@ -154,7 +171,7 @@ class Closed(_Event):
     who: str = "responder"
 
 
-Event = Opened | Fired | Ended | Started | Finished | Asked | Approved | Denied | Escalated | Closed
+Event = Opened | Fired | Ended | Started | Finished | Asked | Approved | Denied | Held | Released | Escalated | Closed
 EVENT: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="kind")])
 
 
@@ -162,6 +179,8 @@ class IllegalEvent(ResponderError):
     """This event must not follow the ones on record."""
 
 
+# The steps that may change something on a target.
+_CHANGING = frozenset({"option", "undo"})
 # A dry run with one of these says that the option would not do its work.
 _STOPPED = frozenset({"refused", "failed"})
 
@@ -196,13 +215,25 @@ class Ran:
     def without_effect(self) -> bool:
         """Whether the step neither changed nor told anything, so that it may be tried again."""
         return self.result != "done" and (
-            self.action != "option" or (self.result == "failed_launch" and not self.began)
+            self.action not in _CHANGING or (self.result == "failed_launch" and not self.began)
         )
 
     @property
     def cut_short(self) -> bool:
-        """Whether an option began and nobody knows how far it came."""
-        return self.action == "option" and self.result != "done" and not self.without_effect
+        """Whether an option, or its undo, began and nobody knows how far it came."""
+        return self.action in _CHANGING and self.result != "done" and not self.without_effect
+
+    @property
+    def undone(self) -> bool:
+        """Whether an undo has taken back what its option did."""
+        return self.outcome is not None and self.outcome.status in ("acted", "unchanged")
+
+    @property
+    def may_have_changed(self) -> bool:
+        """Whether the target may be another than before."""
+        if self.action not in _CHANGING or self.without_effect:
+            return False
+        return self.outcome is None or self.outcome.changed or self.outcome.status == "failed"
 
 
 @dataclass(frozen=True)
@@ -227,6 +258,8 @@ class State:
     asked: Asked | None = None
     approved: frozenset[str] = frozenset()
     denied: Mapping[str, Denied] = field(default_factory=dict)
+    held: Held | None = None
+    released: frozenset[int] = frozenset()
     reason: str = ""
     next_step: str = ""
 
@@ -298,7 +331,7 @@ def _opened(event: Opened) -> State:
     )
 
 
-def _applied(state: State, event: Event) -> State:  # noqa: C901, PLR0911 -- one case for each kind of event
+def _applied(state: State, event: Event) -> State:  # noqa: C901, PLR0911, PLR0912 -- one case for each kind of event
     match event:
         case Fired():
             return replace(state, firing={**state.firing, event.fingerprint: event.starts_at})
@@ -311,6 +344,9 @@ def _applied(state: State, event: Event) -> State:  # noqa: C901, PLR0911 -- one
             _refuse_unless(state.running is None, "A step is running; another must not start.")
             if event.action == "option":
                 _check_option(state, event)
+            elif event.action == "undo":
+                undone = _to_undo(state)
+                _refuse_unless(undone is not None and undone.option == event.option, "There is nothing to undo.")
             return replace(state, running=event)
         case Finished():
             if state.running is None or state.running.run != event.run:
@@ -322,6 +358,18 @@ def _applied(state: State, event: Event) -> State:  # noqa: C901, PLR0911 -- one
             return replace(state, asked=event, reason=f"Option {event.option} waits for approval until {until}.")
         case Approved() | Denied():
             return _answered(state, event)
+        case Held():
+            _refuse_unless(
+                state.status is Status.OPEN and state.running is None, "Only an idle, open incident is held."
+            )
+            return replace(state, held=event, reason=event.reason)
+        case Released():
+            _refuse_unless(
+                state.held is not None and state.held.incident == event.incident,
+                f"Incident {event.incident} does not hold this one.",
+            )
+            # What was read while the other service was being healed says nothing about now.
+            return replace(state, held=None, reason="", released=state.released | {event.incident}, evidence_at=None)
         case Escalated():
             _refuse_unless(
                 state.status is Status.OPEN and state.running is None, "Only an idle, open incident escalates."
@@ -426,6 +474,7 @@ class Policy(BaseModel):
     fleet_breaker_failures: PositiveInt = 10
     cooldown_seconds: NonNegativeFloat = 0.0
     hold_probe_seconds: PositiveFloat = 10.0
+    dependency_seconds: PositiveFloat = 900.0
     suggest_only: bool = False
 
 
@@ -455,12 +504,25 @@ class Hold(BaseModel):
 
 
 @dataclass(frozen=True)
+class Healing:
+    """An incident of a service that this incident's service depends on."""
+
+    incident: int
+    service: str
+    status: Status
+
+
+@dataclass(frozen=True)
 class Surroundings:
-    """What a decision must know beyond its own incident: what ran elsewhere lately, and the holds in force."""
+    """What a decision must know beyond its own incident.
+
+    What ran elsewhere lately, the holds in force, and the incidents of services that its own service depends on.
+    """
 
     incident: int = 0
     past: tuple[PastRun, ...] = ()
     holds: tuple[Hold, ...] = ()
+    healing: tuple[Healing, ...] = ()
 
 
 ALONE = Surroundings()
@@ -513,7 +575,24 @@ class Close:
     reason: str
 
 
-Step = Run | Ask | Wait | Escalate | Close
+@dataclass(frozen=True)
+class HoldBack:
+    """Put on record that the ladder stops for another incident."""
+
+    incident: int
+    service: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Release:
+    """Put on record that the ladder goes on."""
+
+    incident: int
+    reason: str
+
+
+Step = Run | Ask | Wait | HoldBack | Release | Escalate | Close
 
 
 def decide(
@@ -524,8 +603,9 @@ def decide(
     The rules, in the order in which they are asked: what is not open or is running is left alone; what must not run
     is escalated; a start that failed is repeated within its own budget; a proved recovery closes; the end of the alert
     closes; an option whose end nobody saw is verified; `unknown` and `decaying` verify again within their budgets;
-    only `not_recovered` (or a refusal) leads to the next option; and an option that would start is held against what
-    the surroundings allow.
+    only `not_recovered` (or a refusal) leads on: the ladder stops while a service that this one depends on is healed,
+    an option that changed something and did not help is undone, the next option follows; and an option that would start
+    is held against what the surroundings allow.
     """
     if state.status is not Status.OPEN or not state.open:
         return Wait(None, f"The incident is {state.status.value}.")
@@ -539,8 +619,8 @@ def decide(
         return Escalate(
             f"Nothing was run: {reason}.", "Look at the alert's labels, then work through the runbook by hand."
         )
-    step = _after_launches(state, runbook, now, policy)
-    if isinstance(step, Run) and step.action == "option":
+    step = _after_launches(state, runbook, now, policy, surroundings)
+    if isinstance(step, Run) and step.action in _CHANGING:
         return _hold_back(step, state, runbook, now, policy, surroundings) or step
     return step
 
@@ -553,8 +633,8 @@ def _hold_back(  # noqa: PLR0917 -- the arguments of decide
         if hold.service in (None, state.service):
             until = now + timedelta(seconds=policy.hold_probe_seconds)
             return Wait(until, f"Held by {hold.who}: {hold.reason}")
-    if step.approval:
-        # A person has looked at this very case.
+    if step.approval or step.action == "undo":
+        # A person has looked at this very case; taking back is no further attempt.
         return None
     since = now - timedelta(seconds=policy.window_seconds)
     past = [run for run in surroundings.past if run.incident != surroundings.incident and run.at > since]
@@ -585,35 +665,43 @@ def _only_failures(past: list[PastRun], count: int) -> bool:
     return len(last) == count and all(run.verdict not in ("recovered", "decaying") for run in last)
 
 
-def _after_launches(state: State, runbook: Runbook, now: datetime, policy: Policy) -> Step:
+def _after_launches(state: State, runbook: Runbook, now: datetime, policy: Policy, surroundings: Surroundings) -> Step:
     last = state.history[-1] if state.history else None
     if last is not None and last.without_effect:
         failed = _failed_in_a_row(state, last)
         if failed > policy.launch_retries:
             return Escalate(
                 f"Could not {_name(last.action, last.option)}: {failed} attempts failed, the last one: {last.reason}",
-                f"Start it by hand and read its output: {_command(runbook, last.action, last.option)}",
+                _undo_by_hand(runbook, last.option)
+                if last.action == "undo"
+                else f"Start it by hand and read its output: {_command(runbook, last.action, last.option)}",
             )
         wait = _wait_after(last.at, policy.launch_retry_seconds * 2 ** (failed - 1), now, "Waiting to try again.")
         if wait is not None:
             return wait
-    return _after_proof(state, runbook, now, policy)
+    changed = _last_change(state)
+    if changed is not None and changed.action == "undo" and not changed.undone:
+        return Escalate(
+            f"Option {changed.option} did not help, and taking it back failed: {_reason(changed)}",
+            _undo_by_hand(runbook, changed.option),
+        )
+    return _after_proof(state, runbook, now, policy, surroundings)
 
 
 def _after_proof(  # noqa: PLR0911 -- one return for each rule
-    state: State, runbook: Runbook, now: datetime, policy: Policy
+    state: State, runbook: Runbook, now: datetime, policy: Policy, surroundings: Surroundings
 ) -> Step:
     """Act on what the last option or verification proved."""
     proofs = _proofs(state)
     if not proofs:
-        return _next_option(state, runbook, now, policy)
+        return _climb(state, runbook, now, policy, surroundings)
     last = proofs[-1]
     if last.verdict == "recovered":
         return Close("recovered", last.outcome.reason if last.outcome else "")
     if last.refused:
         if not state.firing:
             return Close("resolved", "The alert ended.")
-        return _next_option(state, runbook, now, policy)
+        return _climb(state, runbook, now, policy, surroundings)
     if last.cut_short:
         return Run(
             "verify", f"Option {last.option} did not end by itself ({last.reason}): what it left is verified first."
@@ -630,7 +718,7 @@ def _after_proof(  # noqa: PLR0911 -- one return for each rule
                 _by_hand(runbook),
             )
         return Close("resolved", "The alert ended; the last verification still found: " + _reason(last))
-    return _next_option(state, runbook, now, policy)
+    return _climb(state, runbook, now, policy, surroundings)
 
 
 def _probe_again(runbook: Runbook, proofs: list[Ran], now: datetime, policy: Policy) -> Step:
@@ -661,6 +749,70 @@ def _let_decay(state: State, runbook: Runbook, proofs: list[Ran], now: datetime,
         )
     wait = _wait_after(last.at, policy.decaying_probe_seconds, now, "Waiting for the alert's window to empty.")
     return wait or Run("verify", "The direct probe was good; the alert's window may have emptied by now.")
+
+
+def _climb(state: State, runbook: Runbook, now: datetime, policy: Policy, surroundings: Surroundings) -> Step:
+    """Go on with the ladder: wait for what this service depends on, take back what did not help, then try the next."""
+    return (
+        _wait_for_dependency(state, now, policy, surroundings)
+        or _take_back(state, runbook, policy)
+        or _next_option(state, runbook, now, policy)
+    )
+
+
+def _wait_for_dependency(state: State, now: datetime, policy: Policy, surroundings: Surroundings) -> Step | None:
+    """Hold the ladder while a service that this one depends on is healed; let it go when that is over or takes long."""
+    if state.evidence is None:
+        # What was seen before any change belongs on record, whoever heals.
+        return None
+    healing = {one.incident: one for one in surroundings.healing}
+    held = state.held
+    if held is not None:
+        status = healing[held.incident].status if held.incident in healing else None
+        if status is not Status.OPEN:
+            ended = f" ended as {status.value}" if status is not None else " is over"
+            return Release(held.incident, f"Incident {held.incident} of {held.service}{ended}.")
+        waited = (now - held.at).total_seconds()
+        if waited > policy.dependency_seconds:
+            still = f"Incident {held.incident} still heals {held.service} after {waited:.0f} s"
+            return Release(held.incident, f"{still}; it is not waited for longer.")
+        return Wait(now + timedelta(seconds=policy.hold_probe_seconds), held.reason)
+    for one in surroundings.healing:
+        if one.status is Status.OPEN and one.incident not in state.released:
+            return HoldBack(
+                one.incident,
+                one.service,
+                f"Waits for incident {one.incident}: it heals {one.service}, on which {state.service} depends.",
+            )
+    return None
+
+
+def _take_back(state: State, runbook: Runbook, policy: Policy) -> Step | None:
+    """Undo the last option if it may have changed something, did not help, has an undo, and is not to be resumed."""
+    undone = _to_undo(state)
+    if undone is None:
+        return None
+    option = next((one for one in runbook.options if one.letter == undone.option), None)
+    if option is None or option.undo is None or not _spent(state, option, policy):
+        return None
+    return Run("undo", f"Option {option.letter} did not help: {_reason(undone)}", option.letter)
+
+
+def _to_undo(state: State) -> Ran | None:
+    """Return the last option if it may have changed something, is proved not to have helped and was not undone yet."""
+    proofs = _proofs(state)
+    if not state.firing or not proofs or proofs[-1].verdict != "not_recovered":
+        return None
+    last = _last_change(state)
+    return last if last is not None and last.action == "option" and last.may_have_changed else None
+
+
+def _last_change(state: State) -> Ran | None:
+    """Return the last option or undo that began and was not refused; a refused undo counts, for it is a failure."""
+    for ran in reversed(state.history):
+        if ran.action in _CHANGING and not ran.without_effect and (ran.action == "undo" or not ran.refused):
+            return ran
+    return None
 
 
 def _next_option(state: State, runbook: Runbook, now: datetime, policy: Policy) -> Step:
@@ -714,7 +866,7 @@ def _with_approval(
 def _rehearsal(state: State, letter: str) -> Ran | None:
     """Return the newest dry run of an option, unless something was done since."""
     for ran in reversed(state.history):
-        if ran.action == "option" and not ran.without_effect and not ran.refused:
+        if ran.action in _CHANGING and not ran.without_effect and not ran.refused:
             return None
         if ran.action == "rehearse" and ran.option == letter and ran.result == "done":
             return ran
@@ -730,7 +882,7 @@ def _fresh_evidence(state: State, now: datetime, policy: Policy) -> Mapping[str,
     for ran in reversed(state.history):
         if ran.action == "diagnose" and ran.result == "done":
             return state.evidence.evidence
-        if ran.action == "option" and not ran.without_effect and not ran.refused:
+        if ran.action in _CHANGING and not ran.without_effect and not ran.refused:
             return None
     return None
 
@@ -804,7 +956,12 @@ def _reason(ran: Ran) -> str:
 
 
 def _name(action: Action, option: str) -> str:
-    return {"option": f"start option {option}", "rehearse": f"rehearse option {option}"}.get(action, f"run {action}")
+    names = {
+        "option": f"start option {option}",
+        "rehearse": f"rehearse option {option}",
+        "undo": f"undo option {option}",
+    }
+    return names.get(action, f"run {action}")
 
 
 def _command(runbook: Runbook, action: Action, option: str) -> str:
@@ -815,6 +972,10 @@ def _command(runbook: Runbook, action: Action, option: str) -> str:
 def _run_it(runbook: Runbook, option: Option) -> str:
     command = _command(runbook, "option", option.letter)
     return f"See what it would do: {command} --check; then run it without --check."
+
+
+def _undo_by_hand(runbook: Runbook, letter: str) -> str:
+    return f"Take back by hand what option {letter} did; its values before are on record. {_by_hand(runbook)}"
 
 
 def _by_hand(runbook: Runbook) -> str:

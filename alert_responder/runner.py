@@ -86,7 +86,7 @@ class AnsibleRunner(Runner):
         self._project = project
         self._inventory = inventory
         self._collections = collections
-        self._names = (*PASSED_ON, *pass_environment)
+        self._pass_environment = pass_environment
         self._keep_runs = keep_runs
         self._keep_days = keep_days
 
@@ -179,17 +179,10 @@ class AnsibleRunner(Runner):
             )
 
     def _environment(self, run: str, folder: Path) -> dict[str, str]:
-        environment = {name: os.environ[name] for name in self._names if name in os.environ}
-        environment.setdefault("LANG", "C.UTF-8")
-        # ansible-playbook of the same virtual environment, whoever started the responder from where.
-        environment["PATH"] = os.pathsep.join((str(Path(sys.executable).parent), environment.get("PATH", os.defpath)))
-        environment["ANSIBLE_COLLECTIONS_PATH"] = os.pathsep.join(str(path) for path in self._collections)
-        environment["ANSIBLE_LOCAL_TEMP"] = environment["TMPDIR"] = str(folder / "tmp")
-        environment["ANSIBLE_NOCOLOR"] = "1"
-        if (self._project / "ansible.cfg").is_file():
-            environment["ANSIBLE_CONFIG"] = str(self._project / "ansible.cfg")
-        environment[MARK] = run
-        return environment
+        variables = environment(self._project, self._collections, self._pass_environment)
+        variables["ANSIBLE_LOCAL_TEMP"] = variables["TMPDIR"] = str(folder / "tmp")
+        variables[MARK] = run
+        return variables
 
     @staticmethod
     def _end(run: str) -> None:
@@ -201,6 +194,19 @@ class AnsibleRunner(Runner):
                 ", ".join(map(str, sorted(survivors))),
                 extra={"action": "run.not_ended"},
             )
+
+
+def environment(project: Path, collections: Sequence[Path], pass_environment: Sequence[str]) -> dict[str, str]:
+    """Return what a program of Ansible may see of the responder's environment, and where it finds what it needs."""
+    variables = {name: os.environ[name] for name in (*PASSED_ON, *pass_environment) if name in os.environ}
+    variables.setdefault("LANG", "C.UTF-8")
+    # The programs of the same virtual environment, whoever started the responder from where.
+    variables["PATH"] = os.pathsep.join((str(Path(sys.executable).parent), variables.get("PATH", os.defpath)))
+    variables["ANSIBLE_COLLECTIONS_PATH"] = os.pathsep.join(str(path) for path in collections)
+    variables["ANSIBLE_NOCOLOR"] = "1"
+    if (project / "ansible.cfg").is_file():
+        variables["ANSIBLE_CONFIG"] = str(project / "ansible.cfg")
+    return variables
 
 
 def _read_result(folder: Path, seconds: float) -> Report | None:

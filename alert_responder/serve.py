@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import uvicorn
 
+from alert_responder.dependencies import read_dependencies
 from alert_responder.errors import SettingsError
 from alert_responder.metrics import Metrics
 from alert_responder.receiver import Receiver
@@ -64,6 +65,7 @@ async def serve(settings: Settings) -> None:
     if not settings.tokens:
         raise SettingsError("Cannot start: tokens is empty, expected at least one token that senders must show.")
     catalog = load_catalog(settings.runbooks)
+    dependencies = read_dependencies(settings)
     with _only_one(settings.state), _listening(settings.listen) as sockets:
         store = open_store(settings)
         metrics = Metrics()
@@ -74,6 +76,7 @@ async def serve(settings: Settings) -> None:
             metrics=metrics,
             clock=now,
             policy=settings.policy,
+            dependencies=dependencies,
             concurrency=settings.concurrency,
             poll_seconds=settings.poll_seconds,
             lease_seconds=settings.lease_seconds,

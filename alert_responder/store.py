@@ -118,6 +118,10 @@ class Store(ABC):
         """Return the time since when the longest waiting incident has been due."""
 
     @abstractmethod
+    def at_work(self, services: Sequence[str]) -> list[tuple[int, str]]:
+        """Return the incidents that the responder is at work on (status open) of these services, the oldest first."""
+
+    @abstractmethod
     def past_runs(self, *, since: datetime) -> list[PastRun]:
         """Return the options that ended after ``since``, in all incidents."""
 

@@ -148,6 +148,16 @@ class MemoryStore(Store):
         )
 
     @override
+    def at_work(self, services: Sequence[str]) -> list[tuple[int, str]]:
+        self._check()
+        states = ((number, kept.state) for number, kept in enumerate(self._kept, start=1))
+        return [
+            (number, state.service)
+            for number, state in states
+            if state.status is Status.OPEN and state.service in services
+        ]
+
+    @override
     def past_runs(self, *, since: datetime) -> list[PastRun]:
         self._check()
         return [

@@ -323,6 +323,16 @@ class SqlStore(Store):
             return _moment(connection.scalar(query))
 
     @override
+    def at_work(self, services: Sequence[str]) -> list[tuple[int, str]]:
+        query = (
+            sa.select(_INCIDENTS.c.id, _INCIDENTS.c.service)
+            .where(_INCIDENTS.c.status == Status.OPEN.value, _INCIDENTS.c.service.in_(services))
+            .order_by(_INCIDENTS.c.id)
+        )
+        with self._reading() as connection:
+            return [(row.id, row.service) for row in connection.execute(query)]
+
+    @override
     def past_runs(self, *, since: datetime) -> list[PastRun]:
         # The incidents in which a step ended lately; their starts may be older.
         lately = sa.select(_EVENTS.c.incident_id).where(_EVENTS.c.kind == "finished", _EVENTS.c.at > _text(since))

@@ -16,7 +16,9 @@ from alert_responder.incidents import (
     Event,
     Finished,
     Fired,
+    Held,
     Opened,
+    Released,
     Started,
     fold,
 )
@@ -66,7 +68,7 @@ def heading(events: Sequence[Event]) -> list[str]:
     return lines
 
 
-def _lines(event: Event, started: Mapping[str, Started]) -> tuple[str, list[str]]:  # noqa: PLR0911 -- one per kind
+def _lines(event: Event, started: Mapping[str, Started]) -> tuple[str, list[str]]:  # noqa: C901, PLR0911 -- one per kind
     match event:
         case Opened():
             labels = [f"{plain(name)} = {plain(value)}" for name, value in event.alert.labels.items()]
@@ -83,6 +85,10 @@ def _lines(event: Event, started: Mapping[str, Started]) -> tuple[str, list[str]
             return f"Option {event.option} waits for approval until {event.expires_at:%Y-%m-%d %H:%M:%S}Z", []
         case Approved() | Denied():
             return f"{plain(event.who)} {event.kind} option {event.option}: {plain(event.reason)}", []
+        case Held():
+            return f"Held: {plain(event.reason)}", []
+        case Released():
+            return f"Released: {plain(event.reason)}", []
         case Escalated():
             return "Escalated: " + plain(event.reason), [
                 *(_why(one) for one in event.considered),
@@ -94,7 +100,11 @@ def _lines(event: Event, started: Mapping[str, Started]) -> tuple[str, list[str]
 
 
 def _step(event: Started) -> str:
-    names = {"option": f"Option {event.option}", "rehearse": f"Dry run of option {event.option}"}
+    names = {
+        "option": f"Option {event.option}",
+        "rehearse": f"Dry run of option {event.option}",
+        "undo": f"Undo of option {event.option}",
+    }
     return names.get(event.action, event.action.capitalize())
 
 

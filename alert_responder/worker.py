@@ -22,10 +22,16 @@ from alert_responder.incidents import (
     Escalated,
     Event,
     Finished,
+    Healing,
+    Held,
+    HoldBack,
     Policy,
+    Release,
+    Released,
     Run,
     Started,
     State,
+    Status,
     Surroundings,
     Wait,
     decide,
@@ -37,8 +43,9 @@ from alert_responder.runner import Report, Request, Runner
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from alert_responder.dependencies import Dependencies
     from alert_responder.metrics import Metrics
-    from alert_responder.runbooks import Catalog, Play, Runbook
+    from alert_responder.runbooks import Catalog, Runbook
     from alert_responder.store import Store
 
 log = logging.getLogger(__name__)
@@ -56,6 +63,7 @@ class Worker:
     metrics: Metrics
     clock: Callable[[], datetime]
     policy: Policy = field(default_factory=Policy)
+    dependencies: Dependencies = field(default_factory=dict)
     owner: str = field(default_factory=lambda: uuid.uuid4().hex)
     concurrency: int = 4
     poll_seconds: float = 1.0
@@ -131,7 +139,7 @@ class Worker:
             state = await self._reconcile(incident, state, state.running)
         while True:
             runbook = self._runbook(state)
-            surroundings = await asyncio.to_thread(self._surroundings, incident)
+            surroundings = await asyncio.to_thread(self._surroundings, incident, state)
             step = decide(state, runbook, self.clock(), self.policy, surroundings)
             if isinstance(step, Wait):
                 await asyncio.to_thread(
@@ -152,8 +160,12 @@ class Worker:
                         step.reason,
                         extra=_about("incident.asked", incident),
                     )
+                elif isinstance(step, HoldBack | Release):
+                    word = self._word(step)
+                    state = await self._append(incident, word, expected=state.sequence)
+                    log.info("Incident %d: %s", incident, step.reason, extra=_about(f"incident.{word.kind}", incident))
                 else:
-                    state = await self._append(incident, self._last_word(step), expected=state.sequence)
+                    state = await self._append(incident, self._word(step), expected=state.sequence)
                     self.metrics.ended.labels(state.runbook or "", state.status.value).inc()
                     log.info(
                         "Incident %d: %s. %s",
@@ -170,13 +182,13 @@ class Worker:
 
     async def _run(self, incident: int, state: State, runbook: Runbook, step: Run) -> State:
         run = f"{incident}-{state.sequence + 1}-{uuid.uuid4().hex[:8]}"
-        play = _play(runbook, step)
+        playbook, timeout_seconds = _play(runbook, step)
         labels = declared_labels(state.alert, runbook)
         request = Request(
             run=run,
-            playbook=play.playbook,
-            timeout_seconds=play.timeout_seconds,
-            variables=run_variables(state.alert, labels, run=run, incident=incident),
+            playbook=playbook,
+            timeout_seconds=timeout_seconds,
+            variables=run_variables(state.alert, labels, run=run, incident=incident, undo=_undo(state, step)),
             check=step.action == "rehearse",
         )
         started = Started(
@@ -232,12 +244,26 @@ class Worker:
         except CatalogError:
             return None
 
-    def _surroundings(self, incident: int) -> Surroundings:
+    def _surroundings(self, incident: int, state: State) -> Surroundings:
         now = self.clock()
         past = self.store.past_runs(since=now - timedelta(seconds=self.policy.window_seconds))
-        return Surroundings(incident, tuple(past), tuple(self.store.holds(now=now)))
+        return Surroundings(incident, tuple(past), tuple(self.store.holds(now=now)), tuple(self._healing(state)))
 
-    def _last_word(self, step: Escalate | Close) -> Event:
+    def _healing(self, state: State) -> list[Healing]:
+        """Return who heals what this incident's service depends on, and what has become of the one it waits for."""
+        needs = self.dependencies.get(state.service)
+        healing = [Healing(*found, Status.OPEN) for found in self.store.at_work(sorted(needs))] if needs else []
+        held = state.held
+        if held is not None and held.incident not in {one.incident for one in healing}:
+            status = fold(self.store.events(held.incident)).status
+            healing.append(Healing(held.incident, held.service, status))
+        return healing
+
+    def _word(self, step: Escalate | Close | HoldBack | Release) -> Event:
+        if isinstance(step, HoldBack):
+            return Held(at=self.clock(), incident=step.incident, service=step.service, reason=step.reason)
+        if isinstance(step, Release):
+            return Released(at=self.clock(), incident=step.incident, reason=step.reason)
         if isinstance(step, Escalate):
             return Escalated(at=self.clock(), reason=step.reason, next_step=step.next_step, considered=step.considered)
         return Closed(at=self.clock(), status=step.status, reason=step.reason)
@@ -301,10 +327,26 @@ def read_report(report: Report, started: Started, *, runbook: str, at: datetime)
     return Finished(**fields)
 
 
-def _play(runbook: Runbook, step: Run) -> Play:
+def _play(runbook: Runbook, step: Run) -> tuple[str, float]:
+    """Return the playbook of a step and its limit; an undo has that of its option."""
     if step.option:
-        return runbook.option(step.option)
-    return runbook.diagnose if step.action == "diagnose" else runbook.verify
+        option = runbook.option(step.option)
+        playbook = option.undo if step.action == "undo" and option.undo else option.playbook
+        return playbook, option.timeout_seconds
+    play = runbook.diagnose if step.action == "diagnose" else runbook.verify
+    return play.playbook, play.timeout_seconds
+
+
+def _undo(state: State, step: Run) -> dict[str, Any] | None:
+    """Return what an undo receives: the values before and after its option, as that published them."""
+    if step.action != "undo":
+        return None
+    outcome = state.attempts(step.option)[-1].outcome
+    return {
+        "option": step.option,
+        "before": outcome.before if outcome else {},
+        "after": outcome.after if outcome else {},
+    }
 
 
 def _about(action: str, incident: int) -> dict[str, object]:

@@ -80,6 +80,15 @@ class StoreContract:
         assert (old.open, old.status, new.open, new.status) == (False, Status.RESOLVED, True, Status.OPEN)
         assert "was not heard" in old.reason
 
+    def test_the_incidents_of_other_services_are_found(self, store: Store) -> None:
+        """Those the responder is at work on, the oldest first; one that is with a person is not."""
+        for identity, service in (("one", "a"), ("two", "b"), ("three", "a"), ("four", "c"), ("five", "b")):
+            store.receive([deliver(identity, service)], now=NOON)
+        store.append(5, [Escalated(at=NOON, reason="x", next_step="y")], owner=None)
+
+        assert store.at_work(["a", "b"]) == [(1, "a"), (2, "b"), (3, "a")]
+        assert store.at_work(["nothing"]) == []
+
     def test_an_open_incident_keeps_its_alert_whenever_it_began(self, store: Store) -> None:
         """While the responder works, another start of the same alert is no second incident."""
         store.receive([deliver()], now=NOON)

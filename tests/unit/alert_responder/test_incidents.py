@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from alert_responder.incidents import (
+    ALONE,
     Ask,
     Asked,
     Close,
@@ -20,11 +21,16 @@ from alert_responder.incidents import (
     Escalated,
     Finished,
     Fired,
+    Healing,
+    Held,
     Hold,
+    HoldBack,
     IllegalEvent,
     Opened,
     PastRun,
     Policy,
+    Release,
+    Released,
     Run,
     Started,
     State,
@@ -63,10 +69,10 @@ class Story:
     """The events of one incident, told in short words.
 
     ``d`` a diagnosis, ``v:VERDICT`` a verification, ``A:VERDICT`` an option (``A!`` when it is idempotent, ``A+`` when
-    it needs approval), ``A?:VERDICT`` its dry run;
+    it needs approval), ``A?:VERDICT`` its dry run, ``A-:HOW`` its undo;
     in place of a verdict: ``refused``, ``nolaunch``, ``nodocument``, ``timeout``, ``crash``, ``running``.
     ``wait:SECONDS`` lets time pass, ``ended`` and ``fired`` are alerts;
-    ``ask:D``, ``approve:D`` and ``deny:D`` are approvals.
+    ``ask:D``, ``approve:D`` and ``deny:D`` are approvals; ``held:7`` and ``free:7`` are what incident 7 holds back.
     """
 
     evidence: dict[str, Any] = field(default_factory=lambda: {"a": True, "b": True, "c": True})
@@ -93,6 +99,10 @@ class Story:
             rehearsal = next(ran.run for ran in fold(self.events).history if ran.action == "rehearse")
             expires_at = self.now + timedelta(seconds=60)
             self.events.append(Asked(at=self.now, option=how, run=rehearsal, expires_at=expires_at))
+        elif what == "held":
+            self.events.append(Held(at=self.now, incident=int(how), service="base", reason="x"))
+        elif what == "free":
+            self.events.append(Released(at=self.now, incident=int(how), reason="x"))
         elif what in ("approve", "deny"):
             state, yes = fold(self.events), what == "approve"
             self.events.append(answer(state, how, yes=yes, who="kim", reason="seen", at=self.now))
@@ -101,8 +111,9 @@ class Story:
 
     def _run(self, what: str, how: str) -> None:
         run = f"run-{len(self.events)}"
-        action: Any = {"d": "diagnose", "v": "verify"}.get(what, "rehearse" if what.endswith("?") else "option")
-        letter = what[0] if action in ("option", "rehearse") else ""
+        others = {"d": "diagnose", "v": "verify"}
+        action: Any = others.get(what) or {"?": "rehearse", "-": "undo"}.get(what[-1], "option")
+        letter = "" if what in others else what[0]
         self.events.append(
             Started(
                 at=self.now,
@@ -128,6 +139,10 @@ class Story:
             evidence = make_evidence(**self.evidence)
         elif how == "refused":
             outcome = make_outcome("unchecked", status="refused", changed=False)
+        elif how in ("failed", "unchanged"):
+            outcome = make_outcome("unchecked", status=how, changed=False)
+        elif how == "idle":
+            outcome = make_outcome("not_recovered", status="unchanged", changed=False)
         elif result == "done":
             outcome = make_outcome(how)
         self.events.append(
@@ -143,17 +158,23 @@ class Story:
         )
 
 
-def short(step: Step) -> str:
+def short(step: Step) -> str:  # noqa: PLR0911 -- one for each kind
     """Write a step as the table does."""
     match step:
         case Run(action="option"):
             return step.option
+        case Run(action="undo"):
+            return f"{step.option}-"
         case Run():
             return step.action
         case Wait():
             return "wait" if step.until else "idle"
         case Ask():
             return "ask"
+        case HoldBack():
+            return f"held:{step.incident}"
+        case Release():
+            return f"free:{step.incident}"
         case Close():
             return step.status
         case Escalate():
@@ -430,6 +451,123 @@ def test_what_the_surroundings_forbid(surroundings: Surroundings, expected: str,
     assert step.reason.startswith(said)
 
 
+@pytest.mark.parametrize(
+    ("story", "expected"),
+    [
+        pytest.param("d A:not_recovered", "A-", id="what-did-not-help-is-taken-back"),
+        pytest.param("d A:not_recovered A-:unchecked", "diagnose", id="then-evidence-is-read-again"),
+        pytest.param("d A:not_recovered A-:unchecked d", "B", id="then-the-next-option"),
+        pytest.param("d A:not_recovered A-:unchanged d", "B", id="nothing-was-left-to-take-back"),
+        pytest.param("d A:idle", "diagnose", id="an-option-that-changed-nothing-has-nothing-to-take-back"),
+        pytest.param("d A:refused", "B", id="neither-has-one-that-refused"),
+        pytest.param("d A:unknown", "verify", id="not-while-it-is-unknown"),
+        pytest.param("d A:unknown v:not_recovered", "A-", id="once-it-is-known"),
+        pytest.param("d A:decaying wait:30 v:not_recovered", "A-", id="decayed-the-wrong-way"),
+        pytest.param("d A:decaying wait:30", "verify", id="not-while-it-decays"),
+        pytest.param("d A:timeout v:not_recovered", "A-", id="a-half-done-option-is-taken-back-too"),
+        pytest.param("d A:not_recovered ended", "resolved", id="not-when-the-alert-has-ended"),
+        pytest.param("d A:not_recovered A-:nolaunch", "wait", id="a-launch-that-failed-waits"),
+        pytest.param("d A:not_recovered A-:nolaunch wait:10", "A-", id="and-is-tried-again"),
+        pytest.param("d A:not_recovered A-:nolaunch A-:nolaunch A-:nolaunch", "escalate", id="within-its-budget"),
+        pytest.param("d A:not_recovered A-:failed", "escalate", id="an-undo-that-fails-calls-a-person"),
+        pytest.param("d A:not_recovered A-:refused", "escalate", id="so-does-one-that-refuses"),
+        pytest.param("d A:not_recovered A-:timeout", "escalate", id="and-one-that-hangs"),
+        pytest.param("d A:not_recovered A-:crash", "escalate", id="and-one-that-was-cut-short"),
+        pytest.param("d A:not_recovered A-:nodocument", "escalate", id="and-one-that-says-nothing"),
+        pytest.param("d A:not_recovered A-:failed ended", "escalate", id="even-when-the-alert-has-ended"),
+        pytest.param("d A:not_recovered A-:unchecked d B:not_recovered", "diagnose", id="b-has-none"),
+        pytest.param("d A:not_recovered A-:unchecked d B:not_recovered d C:not_recovered", "C-", id="the-last-one-too"),
+        pytest.param(
+            "d A:not_recovered A-:unchecked d B:not_recovered d C:not_recovered C-:unchecked d",
+            "escalate",
+            id="the-end",
+        ),
+    ],
+)
+def test_what_did_not_help_is_undone(story: str, expected: str) -> None:
+    """Each row: A and C have an undo, B has none."""
+    told = Story()
+    undo = "ops.tests.undo"
+    runbook = make_runbook(make_option("A", undo=undo), make_option("B"), make_option("C", undo=undo))
+
+    assert short(decide(told.tell(story), runbook, told.now, POLICY)) == expected
+
+
+def test_an_option_that_will_be_resumed_is_not_undone_before() -> None:
+    """An idempotent option that was interrupted runs again first; then it is taken back."""
+    told = Story()
+    runbook = make_runbook(make_option("A", idempotent=True, undo="ops.tests.undo"), make_option("B"))
+
+    assert short(decide(told.tell("d A!:crash v:not_recovered"), runbook, told.now, POLICY)) == "diagnose"
+    assert short(decide(told.tell("d A!:crash v:not_recovered d A!:not_recovered"), runbook, told.now, POLICY)) == "A-"
+
+
+def test_an_undo_passes_the_limits_but_not_a_hold() -> None:
+    """Taking back is no further attempt; a pause is meant for everything that changes something."""
+    told = Story()
+    state = told.tell("d A:not_recovered")
+    runbook = make_runbook(make_option("A", undo="ops.tests.undo"))
+
+    assert short(decide(state, runbook, told.now, POLICY, Surroundings(1, past(20)))) == "A-"
+    assert short(decide(state, runbook, told.now, POLICY, Surroundings(1, (), held()))) == "wait"
+
+
+def test_the_next_step_after_a_failed_undo_says_what_is_left() -> None:
+    """A person learns that the change of the option is still there."""
+    told = Story()
+    runbook = make_runbook(make_option("A", undo="ops.tests.undo"))
+    for story in ("d A:not_recovered A-:failed", "d A:not_recovered A-:nolaunch A-:nolaunch A-:nolaunch"):
+        step = decide(told.tell(story), runbook, told.now, POLICY)
+        assert isinstance(step, Escalate)
+        assert step.next_step.startswith("Take back by hand what option A did")
+
+
+def healing(status: Status = Status.OPEN, incident: int = 7) -> Surroundings:
+    return Surroundings(1, healing=(Healing(incident, "base", status),))
+
+
+@pytest.mark.parametrize(
+    ("story", "surroundings", "expected"),
+    [
+        pytest.param("", healing(), "diagnose", id="evidence-from-before-any-change-comes-first"),
+        pytest.param("d", healing(), "held:7", id="then-the-ladder-stops"),
+        pytest.param("d held:7", healing(), "wait", id="and-waits"),
+        pytest.param("d held:7 wait:400", healing(), "wait", id="without-reading-evidence-again"),
+        pytest.param("d held:7", healing(Status.RECOVERED), "free:7", id="released-when-healed"),
+        pytest.param("d held:7", healing(Status.ESCALATED), "free:7", id="released-when-not-healed"),
+        pytest.param("d held:7", Surroundings(1), "free:7", id="released-when-nothing-is-known-of-it"),
+        pytest.param("d held:7 wait:601", healing(), "free:7", id="released-when-it-takes-too-long"),
+        pytest.param("d held:7 free:7", healing(Status.RECOVERED), "diagnose", id="goes-on-with-fresh-evidence"),
+        pytest.param("d held:7 free:7 d", healing(), "A", id="is-not-held-twice-by-the-same"),
+        pytest.param("d held:7 free:7 d", healing(incident=8), "held:8", id="but-by-another"),
+        pytest.param("d held:7 ended", healing(), "resolved", id="the-end-of-the-alert-ends-it"),
+        pytest.param("d A:not_recovered", healing(), "held:7", id="the-next-option-waits-too"),
+        pytest.param("d A:unknown", healing(), "verify", id="verification-goes-on"),
+        pytest.param("d A:recovered", healing(), "recovered", id="so-does-the-end"),
+        pytest.param("d A?:unchecked", healing(), "held:7", id="nobody-is-asked-meanwhile"),
+    ],
+)
+def test_a_dependent_waits(story: str, surroundings: Surroundings, expected: str) -> None:
+    """Each row: what incident 7 of a service that this one depends on is doing, and what comes next here."""
+    told = Story()
+    policy = POLICY.model_copy(update={"dependency_seconds": 600.0})
+    runbook = make_runbook(make_option("A", automation="approve" if "A?" in story else "auto"), make_option("B"))
+
+    assert short(decide(told.tell(story), runbook, told.now, policy, surroundings)) == expected
+
+
+def test_the_reasons_of_holding_and_releasing_are_told() -> None:
+    """The record says who was waited for, and how that ended."""
+    told = Story()
+    hold = decide(told.tell("d"), make_runbook(), told.now, POLICY, healing())
+    assert isinstance(hold, HoldBack)
+    assert hold.reason == "Waits for incident 7: it heals base, on which thing depends."
+    free = decide(told.tell("d held:7"), make_runbook(), told.now, POLICY, healing(Status.ESCALATED))
+    assert isinstance(free, Release)
+    assert free.reason == "Incident 7 of base ended as escalated."
+    assert fold(told.events).reason == "x"
+
+
 def test_an_option_cools_down_on_its_service() -> None:
     """The same option on the same service waits until its last run is long enough ago."""
     told = Story()
@@ -514,13 +652,42 @@ def test_the_evidence_from_before_the_first_change_is_kept() -> None:
         pytest.param(
             "d:running", {"kind": "escalated", "reason": "x", "next_step": "y"}, "Only an idle", id="escalate"
         ),
+        pytest.param(
+            "d A:recovered",
+            {"kind": "started", "action": "undo", "option": "A"},
+            "There is nothing to undo",
+            id="undo-of-what-helped",
+        ),
+        pytest.param(
+            "d A:not_recovered A-:unchecked",
+            {"kind": "started", "action": "undo", "option": "A"},
+            "There is nothing to undo",
+            id="undo-twice",
+        ),
+        pytest.param(
+            "d held:7", {"kind": "released", "incident": 8, "reason": "x"}, "Incident 8 does not hold", id="release"
+        ),
+        pytest.param(
+            "d:running",
+            {"kind": "held", "incident": 8, "service": "base", "reason": "x"},
+            "Only an idle, open incident is held",
+            id="held-while-running",
+        ),
         pytest.param("", {"kind": "finished", "run": "other", "result": "done", "began": True}, "Run other", id="run"),
         pytest.param("", {"kind": "opened", **OPENED.model_dump(exclude={"kind", "at"})}, "opened once", id="opened"),
     ],
 )
 def test_an_event_that_must_not_follow_is_refused(story: str, event: dict[str, Any], said: str) -> None:
     """The record itself refuses to say that something forbidden happened."""
-    kinds = {"started": Started, "closed": Closed, "escalated": Escalated, "finished": Finished, "opened": Opened}
+    kinds = {
+        "started": Started,
+        "closed": Closed,
+        "escalated": Escalated,
+        "finished": Finished,
+        "opened": Opened,
+        "held": Held,
+        "released": Released,
+    }
     told = Story()
     told.tell(story)
     fields = {"run": "new", "reason": "x", **event} if event["kind"] == "started" else event
@@ -573,6 +740,8 @@ BETWEEN = st.sampled_from(["", "", "", "ended", "fired", "fired:f2", "ended:f2",
     outcomes=st.lists(OUTCOMES, min_size=60, max_size=60),
     between=st.lists(BETWEEN, min_size=120, max_size=120),
     approve=st.sampled_from(["", "", "A", "B"]),
+    undo=st.sampled_from(["", "", "A", "AB", "ABC"]),
+    others=st.lists(st.sampled_from(["", "", "", "open", "recovered", "escalated"]), min_size=120, max_size=120),
     answers=st.lists(st.sampled_from(["approve", "deny", ""]), min_size=4, max_size=4),
 )
 def test_every_order_of_events_keeps_the_promises_and_ends(  # noqa: C901, PLR0912, PLR0915 -- one branch for each kind of step
@@ -582,12 +751,19 @@ def test_every_order_of_events_keeps_the_promises_and_ends(  # noqa: C901, PLR09
     outcomes: list[str],
     between: list[str],
     approve: str,
+    undo: str,
+    others: list[str],
     answers: list[str],
 ) -> None:
     """Whatever happens: no option twice unless idempotent, none after doubt, none on an ended alert, and it ends."""
     runbook = make_runbook(
         *(
-            make_option(letter, idempotent=flag, automation="approve" if letter == approve else "auto")
+            make_option(
+                letter,
+                idempotent=flag,
+                automation="approve" if letter == approve else "auto",
+                undo="ops.tests.undo" if letter in undo else None,
+            )
             for letter, flag in zip("ABC", idempotent, strict=True)
         )
     )
@@ -598,7 +774,9 @@ def test_every_order_of_events_keeps_the_promises_and_ends(  # noqa: C901, PLR09
     begun: dict[str, list[str]] = {}
     approved: set[str] = set()
     asks = 0
-    for word, outcome in zip(between, outcomes * 2, strict=True):
+    to_undo = ""
+    free: list[int] = []
+    for word, other, outcome in zip(between, others, outcomes * 2, strict=True):
         # What the world does between two decisions: alerts come and go, time passes, the clock steps back.
         if word == "back":
             told.now -= timedelta(hours=1)
@@ -610,8 +788,31 @@ def test_every_order_of_events_keeps_the_promises_and_ends(  # noqa: C901, PLR09
             elif word.startswith("ended"):
                 firing.discard(name)
         state = fold(told.events)
-        step = decide(state, runbook, told.now, POLICY)
+        # The service that this one depends on has an incident that comes, goes, and comes back under another number.
+        number = 7 + len(free)
+        surroundings = healing(Status(other), number) if other else ALONE
+        step = decide(state, runbook, told.now, POLICY, surroundings)
+        if state.held is not None:
+            changing = isinstance(step, Run) and step.action not in ("verify", "diagnose")
+            assert not changing, "a change while what it depends on is healed"
+            assert not isinstance(step, Ask), "a question while what it depends on is healed"
         match step:
+            case HoldBack(incident=incident):
+                assert other == "open"
+                assert incident not in free
+                told._word(f"held:{incident}")
+            case Release(incident=incident):
+                told._word(f"free:{incident}")
+                free.append(incident)
+            case Run(action="undo", option=letter):
+                assert firing, "an undo on an ended alert"
+                assert proof == "not_recovered", f"an undo after {proof}"
+                assert letter == to_undo
+                told._word(f"{letter}-:{outcome}")
+                if outcome != "nolaunch":
+                    to_undo = ""
+                    undone = outcome in ("recovered", "not_recovered", "unknown", "decaying")
+                    proof = proof if undone else "a failed undo"
             case Run(action="option", option=letter):
                 assert firing, "an option on an ended alert"
                 assert proof in ("none", "not_recovered", "refused"), f"an option after {proof}"
@@ -620,9 +821,12 @@ def test_every_order_of_events_keeps_the_promises_and_ends(  # noqa: C901, PLR09
                 assert all(how in ("crash", "nodocument") for how in earlier)
                 assert letter != approve or letter in approved
                 told._word(f"{letter}{'!' if runbook.option(letter).idempotent else ''}:{outcome}")
+                assert not to_undo or to_undo == letter, "the next option before the last one was taken back"
                 if outcome != "nolaunch":
                     earlier.append(outcome)
                     proof = outcome
+                if outcome not in ("nolaunch", "refused") and letter in undo:
+                    to_undo = letter
             case Run(action="rehearse", option=letter):
                 told._word(f"{letter}?:{'unchecked' if outcome in ('recovered', 'not_recovered') else outcome}")
             case Ask(option=letter):

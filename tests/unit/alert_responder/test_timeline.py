@@ -16,7 +16,9 @@ from alert_responder.incidents import (
     Event,
     Finished,
     Fired,
+    Held,
     Opened,
+    Released,
     Started,
 )
 from alert_responder.timeline import elapsed, heading, plain, timeline
@@ -45,6 +47,10 @@ def test_every_kind_of_event_has_its_line() -> None:
                 "not_recovered", actions=["Ended 3 sessions."], before={"used": 19}, after={"used": 9}, checks=[CHECK]
             ),
         ),
+        Started(at=at, run="r2u", action="undo", option="A", reason="It did not help."),
+        Finished(at=at, run="r2u", result="done", began=True, seconds=1.0, outcome=make_outcome("unchecked")),
+        Held(at=at, incident=7, service="postgres", reason="Waits for incident 7."),
+        Released(at=at, incident=7, reason="Incident 7 ended."),
         Started(at=at, run="r3", action="verify", reason="Again."),
         Finished(at=at, run="r3", result="failed_launch", began=False, reason="no such host"),
         Started(at=at, run="r4", action="rehearse", option="D", reason="Needs approval."),
@@ -72,6 +78,10 @@ def test_every_kind_of_event_has_its_line() -> None:
         "did: Ended 3 sessions.",
         "used: 19 → 9",
         "check slots: 0.4, expected below 0.8: good",
+        "Undo of option A started: It did not help.",
+        "Undo of option A: acted, unchecked (1.0 s): It is unchecked.",
+        "Held: Waits for incident 7.",
+        "Released: Incident 7 ended.",
         "Verify started: Again.",
         "Verify: failed launch (0.0 s)",
         "no such host",

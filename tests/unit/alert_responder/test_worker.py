@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from alert_responder.errors import StoreUnavailable
-from alert_responder.incidents import Ended, Finished, Policy, Started, fold
+from alert_responder.incidents import Closed, Ended, Finished, Policy, Started, fold
 from alert_responder.metrics import Metrics
-from alert_responder.routing import route
+from alert_responder.routing import Route, route
 from alert_responder.runbooks import Catalog
 from alert_responder.runner import Report, Request, Runner
 from alert_responder.store import Delivery
 from alert_responder.store_memory import MemoryStore
 from alert_responder.worker import Worker, read_report
-from tests.unit.alert_responder.makers import NOON, make_alert, make_evidence, make_outcome, make_runbook
+from tests.unit.alert_responder.makers import NOON, make_alert, make_evidence, make_option, make_outcome, make_runbook
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -174,6 +174,61 @@ def test_an_interrupted_option_is_verified_first() -> None:
     assert world.work() == ["opened", "started", "finished", "started", "finished", "closed"]
     assert world.runner.recovered == ["r9"]
     assert [request.playbook for request in world.runner.requests] == ["ops.tests.verify"]
+
+
+def test_an_option_that_did_not_help_is_undone_with_its_values() -> None:
+    """The undo runs before the next option and receives what its option found and left, never as a template."""
+    failed = outcome("not_recovered", before={"replicas": 2, "names": ["{{ x }}"]}, after={"replicas": 3})
+    world = World(option_a=[done(failed)], undo=[done(outcome("unchecked"))], option_b=[done(outcome("recovered"))])
+    options = [make_option("A", undo="ops.tests.undo"), make_option("B")]
+    world.catalog = world.worker.catalog = Catalog({"tiny": make_runbook(*options)})
+    world.work()
+
+    asked = [request.playbook.rpartition(".")[2] for request in world.runner.requests]
+    assert asked == ["diagnose", "option_a", "undo", "diagnose", "option_b"]
+    assert world.runner.requests[2].variables["runbook_undo"] == {
+        "option": {"__ansible_unsafe": "A"},
+        "before": {"replicas": 2, "names": [{"__ansible_unsafe": "{{ x }}"}]},
+        "after": {"replicas": 3},
+    }
+    assert "runbook_undo" not in world.runner.requests[1].variables
+
+
+def test_a_half_done_option_is_undone_without_values() -> None:
+    """Nothing is known of it: its undo receives no values and finds out by itself."""
+    world = World(
+        option_a=[Report("timed_out", began=True, reason="limit", seconds=5.0)],
+        verify=[done(outcome("not_recovered"))],
+        undo=[done(outcome("unchecked"))],
+        option_b=[done(outcome("recovered"))],
+    )
+    options = [make_option("A", undo="ops.tests.undo"), make_option("B")]
+    world.catalog = world.worker.catalog = Catalog({"tiny": make_runbook(*options)})
+    assert world.work()[-1] == "closed"
+
+    undo = next(request for request in world.runner.requests if request.playbook == "ops.tests.undo")
+    assert (undo.variables["runbook_undo"]["before"], undo.timeout_seconds) == ({}, 5)
+
+
+def test_a_dependent_waits_until_the_other_incident_is_over() -> None:
+    """Evidence is read, the ladder stops with its reason on record, and goes on with fresh evidence."""
+    world = World(option_a=[done(outcome("recovered"))])
+    world.worker.dependencies = {"thing": frozenset({"base"})}
+    world.store.receive([Delivery(make_alert(fingerprint="f9"), Route("other", "base", "gone", ""))], now=NOON)
+    # Somebody else is at work on it.
+    world.store.claim("other", now=NOON, lease=timedelta(seconds=60), limit=9)
+    world.store.append(2, [Started(at=NOON, run="r9", action="diagnose", reason="x")], owner="other")
+    world.store.release(1, "other", due_at=NOON, expected=1)
+
+    assert world.work() == ["opened", "started", "finished", "held"]
+    world.now += timedelta(seconds=10)
+    assert world.work() == ["opened", "started", "finished", "held"]
+    world.store.append(2, [Finished(at=NOON, run="r9", result="done", began=False)], owner=None)
+    world.store.append(2, [Closed(at=NOON, status="recovered", reason="x")], owner=None)
+    world.now += timedelta(seconds=10)
+
+    assert world.work()[4:] == ["released", "started", "finished", "started", "finished", "closed"]
+    assert world.store.events(1)[4].model_dump()["reason"] == "Incident 2 of base ended as recovered."
 
 
 def test_a_store_that_fails_after_a_run_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
