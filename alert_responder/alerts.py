@@ -59,7 +59,9 @@ class Alert(BaseModel):
     generator: str
 
 
-class _PostedAlert(BaseModel):
+class PostedAlert(BaseModel):
+    """One alert of a webhook."""
+
     status: Literal["firing", "resolved"]
     labels: Labels
     annotations: Labels = {}
@@ -69,6 +71,7 @@ class _PostedAlert(BaseModel):
     fingerprint: Annotated[str, StringConstraints(min_length=1, max_length=LONGEST_NAME)]
 
     def as_alert(self) -> Alert:
+        """Return what is kept of it."""
         return Alert(
             name=self.labels.get("alertname", ""),
             service=self.labels.get("service", ""),
@@ -82,11 +85,11 @@ class _PostedAlert(BaseModel):
         )
 
 
-class _Posted(BaseModel):
-    """The parts that we read; what Grafana or a later Alertmanager adds is ignored."""
+class Posted(BaseModel):
+    """The parts of a webhook that are read; what Grafana or a later Alertmanager adds is ignored."""
 
     version: str
-    alerts: Annotated[list[_PostedAlert], Field(max_length=MOST_ALERTS)]
+    alerts: Annotated[list[PostedAlert], Field(max_length=MOST_ALERTS)]
     receiver: LabelValue = ""
     truncated: Annotated[int, Field(ge=0, alias="truncatedAlerts", strict=True)] = 0
     grafana_organisation: int | None = Field(alias="orgId", default=None)
@@ -105,7 +108,7 @@ class Webhook(BaseModel):
 def parse_webhook(body: bytes) -> Webhook:
     """Return the alerts of one request; raises BadPayload with every problem found, at most five."""
     try:
-        posted = _Posted.model_validate_json(body)
+        posted = Posted.model_validate_json(body)
     except ValidationError as error:
         raise BadPayload(f"The payload was not accepted: {'; '.join(explain(error)[:5])}.") from error
     # Grafana sends the same shape and calls it version 1.

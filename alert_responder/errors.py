@@ -33,6 +33,10 @@ class StoreUnavailable(ResponderError):
     """The store cannot be read or written now; what was asked did not happen."""
 
 
+class Overloaded(ResponderError):
+    """More is waiting than may be held in memory; what was asked did not happen."""
+
+
 class Conflict(ResponderError):
     """The incident has moved on since it was read; read it again and decide again."""
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from alert_responder.alerts import Alert, Webhook
+from alert_responder.errors import Overloaded
 from alert_responder.routing import Route, route
 from alert_responder.store import Delivery, Receipt, Store
 
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from alert_responder.runbooks import Catalog
 
 log = logging.getLogger(__name__)
+
+# So many alerts may wait for the disk; who sends more is asked to come again.
+MOST_WAITING = 20_000
 
 
 @dataclass
@@ -37,7 +41,10 @@ class Receiver:
     _writer: asyncio.Task[None] | None = None
 
     async def receive(self, webhook: Webhook) -> list[Receipt]:
-        """Return once every alert is durable; raises StoreUnavailable when it is not."""
+        """Return once every alert is durable; raises StoreUnavailable when it is not, Overloaded when too many wait."""
+        waiting = sum(len(deliveries) for deliveries, _ in self._waiting)
+        if waiting >= MOST_WAITING:
+            raise Overloaded(f"{waiting} alerts wait for the disk; nothing was recorded. Try again.")
         signals = [self.is_signal(alert) for alert in webhook.alerts]
         self.metrics.alerts.labels("signal").inc(sum(signals))
         deliveries = [

@@ -10,6 +10,7 @@ import logging
 import os
 import signal
 import socket
+import ssl
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -34,6 +35,9 @@ if TYPE_CHECKING:
     from alert_responder.settings import Settings
 
 log = logging.getLogger(__name__)
+
+# Each connection holds a file and may hold a body.
+_MOST_CONNECTIONS = 500
 
 
 def now() -> datetime:
@@ -89,11 +93,7 @@ async def serve(settings: Settings) -> None:
         watchdog = Watchdog(settings.watchdog_seconds, store, catalog, metrics, now)
         receiver = Receiver(store, catalog, metrics, now, worker.wake, watchdog.take)
         web = Web(settings, receiver, store, metrics, now)
-        server = _Server(
-            uvicorn.Config(
-                web.app(), log_config=None, access_log=False, server_header=False, timeout_graceful_shutdown=5
-            )
-        )
+        server = _Server(_configuration(settings, web))
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -107,6 +107,30 @@ async def serve(settings: Settings) -> None:
                 group.create_task(_stop_server(server, stop))
         finally:
             store.close()
+
+
+def _configuration(settings: Settings, web: Web) -> uvicorn.Config:
+    configuration = uvicorn.Config(
+        web.app(),
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=5,
+        limit_concurrency=_MOST_CONNECTIONS,
+        ssl_certfile=settings.tls_certificate,
+        ssl_keyfile=settings.tls_key,
+        ssl_ca_certs=settings.tls_client_ca,
+        ssl_cert_reqs=ssl.CERT_REQUIRED if settings.tls_client_ca else ssl.CERT_NONE,
+    )
+    try:
+        configuration.load()
+    except OSError as error:
+        names = ", ".join(str(getattr(settings, name)) for name in ("tls_certificate", "tls_key", "tls_client_ca"))
+        raise SettingsError(
+            f"Cannot start with TLS from {names}: {error}. Each must be a readable PEM file, and the key the "
+            "certificate's own."
+        ) from error
+    return configuration
 
 
 class _Server(uvicorn.Server):

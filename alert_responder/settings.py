@@ -53,7 +53,11 @@ class Settings(BaseModel):
     approvers: dict[Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._@-]{1,64}$")], SecretStr] = Field(
         default_factory=dict
     )
+    tls_certificate: Path | None = None
+    tls_key: Path | None = None
+    tls_client_ca: Path | None = None
     most_body_bytes: PositiveInt = 4 * 1024 * 1024
+    most_requests_per_second: PositiveFloat = 2000.0
     concurrency: PositiveInt = 4
     poll_seconds: PositiveFloat = 1.0
     lease_seconds: PositiveFloat = 60.0
@@ -72,6 +76,14 @@ class Settings(BaseModel):
             raise ValueError(f"expected each token to have at least {_SHORTEST_TOKEN} characters")
         if len(set(texts)) < len(texts):
             raise ValueError("expected every token to be given once: who may approve is told by the token")
+        return self
+
+    @model_validator(mode="after")
+    def _whole_tls(self) -> Settings:
+        if (self.tls_certificate is None) != (self.tls_key is None):
+            raise ValueError("expected tls_certificate and tls_key together")
+        if self.tls_client_ca is not None and self.tls_certificate is None:
+            raise ValueError("expected tls_certificate and tls_key beside tls_client_ca")
         return self
 
     @model_validator(mode="before")
@@ -95,8 +107,8 @@ _LISTS = frozenset({"collections", "listen", "tokens", "pass_environment"})
 def load_settings(file: Path | None, environment: Mapping[str, str]) -> Settings:
     """Build the settings; the environment wins over the file.
 
-    A relative path in the file starts at the file's folder; ``runbooks``, ``inventory`` and ``collections`` start at
-    the project. Raises SettingsError naming the setting, its value and what was expected.
+    A relative path starts at the file's folder; ``runbooks``, ``inventory`` and ``collections`` start at the project.
+    Raises SettingsError naming the setting, its value and what was expected.
     """
     given, where = _read(file) if file is not None else ({}, Path.cwd())
     source = f"{file} or the environment" if file is not None else "the environment"
@@ -112,6 +124,11 @@ def load_settings(file: Path | None, environment: Mapping[str, str]) -> Settings
             "inventory": project / settings.inventory if settings.inventory is not None else None,
             "collections": tuple(project / path for path in settings.collections),
             "state": (where / settings.state.expanduser()).resolve(),
+            **{
+                name: (where / path.expanduser()).resolve()
+                for name in ("tls_certificate", "tls_key", "tls_client_ca")
+                if (path := getattr(settings, name)) is not None
+            },
         }
     )
 

@@ -8,7 +8,8 @@ import base64
 import binascii
 import hmac
 import logging
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
@@ -19,8 +20,10 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from alert_responder.alerts import parse_webhook
-from alert_responder.errors import BadPayload, Conflict, StoreUnavailable, UnknownIncident, explain
+from alert_responder.errors import BadPayload, Conflict, Overloaded, StoreUnavailable, UnknownIncident, explain
 from alert_responder.incidents import EVENT, Event, IllegalEvent, Status, answer, fold
+from alert_responder.limits import RateLimit
+from alert_responder.openapi import document
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,6 +41,9 @@ log = logging.getLogger(__name__)
 _BODY_SECONDS = 10.0
 _MOST_LISTED = 1000
 _LARGEST_NUMBER = 2**63 - 1
+# Bodies that are being read, all together; and wrong tokens from one address.
+_MOST_HELD_BYTES = 64 * 1024 * 1024
+_WRONG_TOKENS_PER_SECOND = 5.0
 # A worker that has not looked for work for this many polls is not ready.
 _LATE_POLLS = 30
 
@@ -51,6 +57,12 @@ class Web:
     store: Store
     metrics: Metrics
     clock: Callable[[], datetime]
+    _held_bytes: int = 0
+    _senders: RateLimit = field(init=False)
+    _strangers: RateLimit = field(default_factory=lambda: RateLimit(_WRONG_TOKENS_PER_SECOND))
+
+    def __post_init__(self) -> None:
+        self._senders = RateLimit(self.settings.most_requests_per_second)
 
     def app(self) -> Starlette:
         """Assemble the application."""
@@ -65,11 +77,13 @@ class Web:
                 Route("/healthz", self.health),
                 Route("/readyz", self.ready),
                 Route("/metrics", self.exposition),
+                Route("/openapi.json", self.description),
             ],
             exception_handlers={
                 HTTPException: self.refuse,
                 BadPayload: self.refuse,
                 StoreUnavailable: self.refuse,
+                Overloaded: self.refuse,
                 UnknownIncident: self.refuse,
                 IllegalEvent: self.refuse,
                 Conflict: self.refuse,
@@ -146,6 +160,10 @@ class Web:
         """Show the metrics."""
         return Response(self.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
+    async def description(self, _request: Request) -> Response:
+        """Describe this interface to programs."""
+        return JSONResponse(document())
+
     async def refuse(self, _request: Request, error: Exception) -> Response:
         """Turn an error into an answer; our own fault is a 5xx, so that the sender tries again."""
         headers: dict[str, str] = {}
@@ -158,21 +176,31 @@ class Web:
                 status, message = 404, str(error)
             case IllegalEvent() | Conflict():
                 status, message = 409, str(error)
+            case Overloaded():
+                status, message, headers = 503, str(error), {"Retry-After": "1"}
             case StoreUnavailable():
                 status, message = 503, "The store is not available; nothing was recorded. Try again."
+                headers = {"Retry-After": "1"}
                 self.metrics.errors.labels("store").inc()
                 log.error("%s", error, extra={"action": "store.unavailable"})
             case _:
                 status, message = 500, "The responder made a mistake; its log says more."
                 self.metrics.errors.labels("web").inc()
         self.metrics.rejected.labels(str(status)).inc()
-        log.warning("Request refused with %d: %r", status, message[:500], extra={"action": "request.refused"})
+        # A flood of requests must not become a flood of lines.
+        level = logging.DEBUG if isinstance(error, _TooMany) else logging.WARNING
+        log.log(level, "Request refused with %d: %r", status, message[:500], extra={"action": "request.refused"})
         return JSONResponse({"error": {"status": status, "message": message}}, status, headers)
 
     def _authenticate(self, request: Request) -> None:
+        source = request.client.host if request.client else ""
         tokens = [*self.settings.tokens, *self.settings.approvers.values()]
         # Every token is compared, so that the time tells nothing about which one was close.
-        if not any([_same(token, request) for token in tokens]):  # noqa: C419 -- see above
+        if any([_same(token, request) for token in tokens]):  # noqa: C419 -- see above
+            # Alertmanager drops what is answered with a 4xx and repeats what is answered with a 5xx.
+            _turn_away(503, self._senders.wait(source), "Too many requests; nothing was recorded. Try again.")
+        else:
+            _turn_away(429, self._strangers.wait(source), "Too many requests without a valid token.")
             raise HTTPException(
                 401, "A valid token is needed: Authorization: Bearer TOKEN.", {"WWW-Authenticate": "Bearer"}
             )
@@ -192,13 +220,27 @@ class Web:
             async with asyncio.timeout(_BODY_SECONDS):
                 async for part in request.stream():
                     body += part
+                    self._held_bytes += len(part)
                     if len(body) > limit:
                         raise HTTPException(413, f"The body is larger than {limit} bytes.", {"Connection": "close"})
+                    if self._held_bytes > _MOST_HELD_BYTES:
+                        raise Overloaded("Too many large requests at once; nothing was recorded. Try again.")
         except TimeoutError:
             raise HTTPException(408, f"The body did not arrive within {_BODY_SECONDS:.0f} s.") from None
         except ClientDisconnect:
             raise HTTPException(400, "The sender went away.") from None
+        finally:
+            self._held_bytes -= len(body)
         return bytes(body)
+
+
+class _TooMany(HTTPException):
+    """A rate limit was reached."""
+
+
+def _turn_away(status: int, wait: float, message: str) -> None:
+    if wait:
+        raise _TooMany(status, message, {"Retry-After": str(math.ceil(wait))})
 
 
 class _Answer(BaseModel):

@@ -22,13 +22,19 @@ def write(folder: Path, text: str) -> Path:
 
 def test_paths_start_where_they_are_written(tmp_path: Path) -> None:
     """Project and state start at the file's folder; what belongs to the project starts there."""
-    file = write(tmp_path, "project: checkout\nstate: /var/lib/responder\ninventory: inventories/lab\n")
+    file = write(
+        tmp_path,
+        "project: checkout\nstate: /var/lib/responder\ninventory: inventories/lab\n"
+        "tls_certificate: tls/responder.pem\ntls_key: /etc/responder.key\n",
+    )
     settings = load_settings(file, {})
 
     assert settings.project == tmp_path / "checkout"
     assert settings.inventory == tmp_path / "checkout" / "inventories" / "lab"
     assert settings.runbooks == tmp_path / "checkout" / "runbooks"
     assert settings.collections == (tmp_path / "checkout" / "collections",)
+    assert settings.tls_certificate == tmp_path / "tls" / "responder.pem"
+    assert str(settings.tls_key) == "/etc/responder.key"
     assert str(settings.database) == "/var/lib/responder/incidents.sqlite3"
 
 
@@ -65,6 +71,8 @@ def test_the_environment_wins(tmp_path: Path) -> None:
         pytest.param("concurrency: 1\nconcurrency: 2", "key 'concurrency' is given twice", id="twice"),
         pytest.param("- a", "expected a mapping of settings", id="list"),
         pytest.param("a: [", "Cannot read the settings", id="not-yaml"),
+        pytest.param("tls_key: key.pem", "expected tls_certificate and tls_key together", id="tls-half"),
+        pytest.param("tls_client_ca: ca.pem", "expected tls_certificate and tls_key beside", id="tls-ca-alone"),
         pytest.param("log_level: loud", "log_level is 'loud'", id="choice"),
     ],
 )

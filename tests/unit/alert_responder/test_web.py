@@ -5,14 +5,20 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import re
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
+from starlette.routing import Route
 
+from alert_responder import receiver as receiving
+from alert_responder import web
 from alert_responder.incidents import Asked, Finished, Started
+from alert_responder.limits import RateLimit
 from alert_responder.metrics import Metrics
+from alert_responder.openapi import document
 from alert_responder.receiver import Receiver
 from alert_responder.runbooks import Catalog
 from alert_responder.settings import Settings
@@ -41,7 +47,8 @@ class Server:
             {"tokens": [TOKEN, OLD_TOKEN], "approvers": {"kim": KIM}, "most_body_bytes": 100_000}
         )
         receiver = Receiver(self.store, Catalog({"tiny": make_runbook()}), self.metrics, lambda: NOON, self.wake)
-        self.app = Web(self.settings, receiver, self.store, self.metrics, lambda: NOON).app()
+        self.web = Web(self.settings, receiver, self.store, self.metrics, lambda: NOON)
+        self.app = self.web.app()
 
     def wake(self) -> None:
         self.woken += 1
@@ -325,3 +332,70 @@ def test_requests_that_arrive_together_are_written_together(server: Server) -> N
     assert sum(writes) == 20
     assert len(writes) < 20
     assert json.loads(json.dumps(server.store.counts())) == {"open": 20}
+
+
+def test_too_many_requests_are_sent_again_and_not_lost(server: Server) -> None:
+    """With a token: 503, which Alertmanager repeats; a 429 would be the end of the alert. Nothing is recorded."""
+    server.web._senders = RateLimit(1, lambda: 0.0)
+    answers = [server.ask("POST", "/", content=payload()) for _ in range(4)]
+
+    assert [answer.status_code for answer in answers] == [200, 200, 503, 503]
+    assert answers[-1].headers["retry-after"] == "1"
+    assert answers[-1].json()["error"]["message"] == "Too many requests; nothing was recorded. Try again."
+    assert server.ask("GET", "/healthz").status_code == 200
+
+
+def test_too_many_wrong_tokens_are_turned_away_and_the_right_one_is_not(server: Server) -> None:
+    """Without a token: 429 after a while; whoever has a token is answered beside it, from the same address."""
+    server.web._strangers = RateLimit(1, lambda: 0.0)
+    wrong = {"Authorization": "Bearer wrong"}
+    answers = [server.ask("POST", "/", headers=wrong, content=payload()) for _ in range(4)]
+
+    assert [answer.status_code for answer in answers] == [401, 401, 429, 429]
+    assert answers[-1].headers["retry-after"] == "1"
+    assert server.ask("POST", "/", content=payload()).status_code == 200
+
+
+def test_what_waits_for_the_disk_is_bounded(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the store is slow, more than fits is a 503; what was taken is written."""
+    monkeypatch.setattr(receiving, "MOST_WAITING", 3)
+
+    async def storm() -> list[httpx.Response]:
+        requests = (
+            server._ask("POST", "/", headers=BEARER, content=payload(fingerprint=f"f{number}")) for number in range(20)
+        )
+        return list(await asyncio.gather(*requests))
+
+    answers = asyncio.run(storm())
+    taken = [answer for answer in answers if answer.status_code == 200]
+    refused = [answer for answer in answers if answer.status_code == 503]
+    assert len(taken) + len(refused) == 20
+    assert "alerts wait for the disk; nothing was recorded" in refused[0].json()["error"]["message"]
+    assert len(server.store.summaries()) == len(taken) >= 3
+
+
+def test_bodies_that_are_being_read_are_bounded_together(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many large requests at once are a 503, and what they held is given back."""
+    monkeypatch.setattr(web, "_MOST_HELD_BYTES", 50_000)
+    large = payload(labels={"a": "x" * 60_000})
+
+    assert server.ask("POST", "/", content=large).status_code == 503
+    assert server.web._held_bytes == 0
+    assert server.ask("POST", "/", content=payload()).status_code == 200
+
+
+def test_the_description_names_every_request(server: Server) -> None:
+    """Each route and method of the application is in the document, and nothing else; each reference leads somewhere."""
+    described = {(path, method.upper()) for path, operations in document()["paths"].items() for method in operations}
+    answered = {
+        (route.path.replace(":int}", "}"), method)
+        for route in server.app.routes
+        if isinstance(route, Route)
+        for method in (route.methods or set()) - {"HEAD"}
+    }
+    text = server.ask("GET", "/openapi.json", headers={}).text
+
+    assert described == answered
+    names = set(re.findall(r'"#/components/schemas/(\w+)"', text))
+    assert names <= json.loads(text)["components"]["schemas"].keys()
+    assert len(names) > 10
