@@ -9,7 +9,7 @@ COVERAGE := 95
 # ansible.cfg is read from the working directory only; this holds from anywhere.
 export ANSIBLE_COLLECTIONS_PATH := $(CURDIR)/collections
 
-.PHONY: help setup demo up down lab-status lab-reset serve lint check test bench lock clean
+.PHONY: help setup demo up down lab-status lab-reset drill drills serve lint check test bench lock clean
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,6 +41,12 @@ lab-status: $(READY) ## Show the lab's services, addresses and alerts
 
 lab-reset: $(READY) ## Undo every fault
 	@$(BIN)/python -m lab reset
+
+drill: $(READY) ## Break one thing and watch it heal: ALERT=..., or RUNBOOK=... OPTION=...
+	@$(BIN)/python -m lab drill --alert "$(ALERT)" --runbook "$(RUNBOOK)" --option "$(OPTION)"
+
+drills: $(READY) ## Break everything in turn; prints what healed it, why, and how fast
+	@$(BIN)/python -m lab drills
 
 serve: $(READY) ## Run the responder beside the lab
 	@$(BIN)/python -m lab serve

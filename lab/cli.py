@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path  # noqa: TC003 - Typer reads the annotations
 from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from lab import compose, responder
-from lab.demo import demo
+from lab.demo import Narrator, demo
+from lab.drill import Drill, choose_fault, prepare, run_drill, settle
 from lab.engine import ensure_engine, require_engine
 from lab.faults import FAULTS
 from lab.images import ensure_images
+from lab.report import markdown
+from lab.report import table as drill_table
 from lab.settings import SECRETS_FILE
 from lab.shell import ROOT, Board, LabError
 
@@ -104,7 +108,9 @@ def images(
 @app.command()
 def faults() -> None:
     """List what can be broken."""
-    table = Table("fault", "alert", "what happens", box=None, pad_edge=False)
+    table = Table(
+        Column("fault", no_wrap=True), Column("alert", no_wrap=True), "what happens", box=None, pad_edge=False
+    )
     for fault in FAULTS.values():
         table.add_row(fault.name, fault.alert, fault.happens)
     console.print(table)
@@ -113,12 +119,67 @@ def faults() -> None:
 @app.command()
 def fault(name: Annotated[str, typer.Argument(help="One of `python -m lab faults`.")]) -> None:
     """Break something; returns when it is broken."""
-    if name not in FAULTS:
-        raise LabError(f"There is no fault {name}. There are: {', '.join(FAULTS)}.")
+    _require_fault(name)
     require_engine()
     with Board() as board, board.step(f"Inject {name}"):
         said = FAULTS[name].inject()
     console.print(said, markup=False)
+
+
+@app.command("drill")
+def run_one_drill(
+    name: Annotated[str, typer.Argument(help="A fault; else it is found by what the options say.")] = "",
+    *,
+    alert: Annotated[str, typer.Option(help="The fault of this alert.")] = "",
+    runbook: Annotated[str, typer.Option(help="With --option: the fault that this option is for.")] = "",
+    option: Annotated[str, typer.Option(help="The letter of an option.")] = "",
+) -> None:
+    """Break one thing and watch it heal through the whole chain; what needs approval is approved."""
+    chosen = name or choose_fault(alert=alert, runbook=runbook, option=option)
+    _require_fault(chosen)
+    with Board() as board:
+        prepare(board)
+    narrator = Narrator(console)
+    try:
+        done = run_drill(chosen, tell=narrator.tell, on_event=narrator.events)
+    finally:
+        FAULTS[chosen].undo()
+    _conclude([done])
+
+
+@app.command("drills")
+def run_every_drill(
+    write: Annotated[Path | None, typer.Option("--markdown", help="Write the table to this file as well.")] = None,
+) -> None:
+    """Break everything, one after the other, and print what healed it, why, and how long it took."""
+    done = []
+    with Board() as board:
+        prepare(board)
+        for chosen in sorted(FAULTS.values(), key=lambda each: (each.runbook, each.option, each.name)):
+            with board.step(f"{chosen.runbook} {chosen.option}: {chosen.name}"):
+                settle()
+                try:
+                    done.append(run_drill(chosen.name))
+                except LabError as error:
+                    # One that fails must not hide the others.
+                    done.append(Drill(chosen.name, chosen.alert, status=str(error)))
+                finally:
+                    chosen.undo()
+    if write is not None:
+        write.write_text(markdown(done))
+    _conclude(done)
+
+
+def _conclude(done: list[Drill]) -> None:
+    console.print(drill_table(done))
+    failed = [drill.fault for drill in done if not drill.passed]
+    if failed:
+        raise LabError(f"Not healed by the option that it is for: {', '.join(failed)}.")
+
+
+def _require_fault(name: str) -> None:
+    if name not in FAULTS:
+        raise LabError(f"There is no fault {name}. There are: {', '.join(FAULTS)}.")
 
 
 @app.command()

@@ -11,9 +11,7 @@ from rich.text import Text
 from alert_responder.incidents import EVENT
 from alert_responder.timeline import timeline
 from lab import compose, drill, responder
-from lab.engine import ensure_engine
 from lab.faults import FAULTS
-from lab.images import ensure_images
 from lab.shell import Board, LabError
 
 if TYPE_CHECKING:
@@ -54,14 +52,7 @@ def demo() -> None:
     """
     console = Console(highlight=False, soft_wrap=True)
     with Board() as board:
-        ensure_engine(board)
-        ensure_images(board)
-        compose.up(board)
-        with board.step("Undo older faults and wait until nothing fires"):
-            FAULTS[FAULT].undo()
-            drill.wait_until_quiet(FAULTS[FAULT].alert)
-        with board.step("Start the responder beside the stack"):
-            responder.start()
+        drill.prepare(board)
     narrator = Narrator(console)
     console.print(Text("\nA client leaks transactions until PostgreSQL is full. Nobody touches anything.", "bold"))
     try:

@@ -4,25 +4,39 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import httpx
+
 from lab import compose, responder
+from lab.engine import ensure_engine
 from lab.faults import FAULTS
+from lab.images import ensure_images
+from lab.settings import port_variable
 from lab.shell import LabError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from lab.faults import Fault
+    from lab.shell import Board
+
 FIRING_SECONDS = 90
 INCIDENT_SECONDS = 60
 END_SECONDS = 300
+REST_SECONDS = 120
 T = TypeVar("T")
 OVER = ("recovered", "resolved", "escalated", "unmatched")
+HEARTBEAT = "Watchdog"
 
 
 @dataclass
 class Drill:
-    """What happened, with the seconds since the fault was in effect."""
+    """What happened, with the seconds since the fault was in effect.
+
+    A fault may raise more than one alert of its runbook; ``incident`` is the one in which an option ran.
+    """
 
     fault: str
     alert: str
@@ -33,17 +47,47 @@ class Drill:
     status: str = ""
     ended_after: float | None = None
     events: list[dict[str, Any]] = field(default_factory=list)
+    alerts: list[str] = field(default_factory=list)
+    tried: list[str] = field(default_factory=list)
+    why: str = ""
+    changed_after: float | None = None
+    recovered_after: float | None = None
+
+    @property
+    def passed(self) -> bool:
+        """Whether the service has recovered, by the option that the fault is for and without trying another."""
+        return self.status == "recovered" and self.tried == [FAULTS[self.fault].option]
+
+
+def choose_fault(*, alert: str = "", runbook: str = "", option: str = "") -> str:
+    """Return the fault of an alert, or that of an option; of several the one with the least invasive option.
+
+    Raises:
+        LabError: There is none; says which there are.
+    """
+    found = sorted(
+        (fault.runbook, fault.option, fault.name)
+        for fault in FAULTS.values()
+        if alert in ("", fault.alert) and runbook in ("", fault.runbook) and option in ("", fault.option)
+    )
+    if not found:
+        known = "; ".join(sorted(f"{fault.alert}: {fault.runbook} {fault.option}" for fault in FAULTS.values()))
+        raise LabError(f"No fault fits. There are, by alert, runbook and option: {known}.")
+    return found[0][2]
 
 
 def run_drill(
     fault: str,
     *,
+    approves: bool = True,
     tell: Callable[[float, str], None] = lambda _seconds, _line: None,
     on_event: Callable[[float, list[dict[str, Any]]], None] = lambda _seconds, _events: None,
 ) -> Drill:
-    """Break something and wait until its incident is over; the fault stays until it is undone.
+    """Break something and wait until its incidents are over; the fault stays until it is undone.
 
-    ``tell`` gets a line when something happens; ``on_event`` gets the events of the incident whenever there are more.
+    When an option needs approval, the command line of the responder gives it, to the option that the fault is for;
+    anything else, or everything without ``approves``, is denied. ``tell`` gets a line when something happens;
+    ``on_event`` gets the events of the first incident whenever there are more.
 
     Raises:
         LabError: The alert does not fire, no incident is opened, or it does not end in time.
@@ -52,58 +96,139 @@ def run_drill(
     drill = Drill(fault=fault, alert=what.alert)
     known = {line["id"] for line in responder.incidents()}
     drill.said = what.inject()
-    start = time.monotonic()
+    start, began = time.monotonic(), datetime.now(UTC)
 
     def since() -> float:
         return time.monotonic() - start
 
+    def mine() -> list[dict[str, Any]]:
+        lines = [one for one in responder.incidents() if one["id"] not in known and one["runbook"] == what.runbook]
+        # The incident of the fault's own alert first.
+        return sorted(lines, key=lambda one: (one["alert"] != what.alert, one["id"]))
+
     tell(since(), f"Fault in effect: {what.happens}")
-    drill.firing_after = _wait(
-        lambda: since() if _firing(what.alert) else None, FIRING_SECONDS, f"{what.alert} does not fire"
-    )
-    tell(since(), f"Prometheus: {what.alert} is firing")
-    drill.incident = _wait(
-        lambda: _new_incident(known, what.alert), INCIDENT_SECONDS, f"No incident for {what.alert} was opened"
-    )
+    # Where Prometheus is the patient, the responder notices by itself.
+    _wait(lambda: _fires(what.alert) or mine(), FIRING_SECONDS, f"{what.alert} does not fire")
+    drill.firing_after = since()
+    tell(since(), f"{what.alert} is firing")
+    _wait(mine, INCIDENT_SECONDS, f"No incident for {what.alert} was opened")
     drill.opened_after = since()
+    told, first = 0, mine()[0]["id"]
+    followed: dict[int, list[dict[str, Any]]] = {}
 
-    def ended() -> str | None:
+    def ended() -> list[dict[str, Any]] | None:
+        nonlocal told
         # The status first: events that come between the two requests belong to it.
-        (line,) = [line for line in responder.incidents() if line["id"] == drill.incident]
-        found = responder.events(drill.incident or 0)
-        if len(found) > len(drill.events):
-            drill.events = found
-            on_event(since(), found)
-        return str(line["status"]) if line["status"] in OVER else None
+        lines = mine()
+        followed.update({line["id"]: responder.events(line["id"]) for line in lines})
+        if len(followed[first]) > told:
+            on_event(since(), followed[first])
+            told = len(followed[first])
+        for line in lines:
+            _answer(line, followed[line["id"]], what, approves=approves)
+        return lines if all(line["status"] in OVER for line in lines) else None
 
-    drill.status = _wait(ended, END_SECONDS, f"Incident {drill.incident} does not end")
+    lines = _wait(ended, END_SECONDS, f"An incident of {what.runbook} does not end")
     drill.ended_after = since()
+    drill.alerts = [line["alert"] for line in lines]
+    # Where two alerts speak of one fault, one incident heals and the other finds nothing left to do.
+    line = max(reversed(lines), key=lambda one: len(_options(followed[one["id"]])))
+    drill.incident, drill.status, drill.events = line["id"], line["status"], followed[line["id"]]
+    _measure(drill, began)
     return drill
 
 
-def wait_until_quiet(alert: str, seconds: float = 120) -> None:
-    """Wait until an alert no longer fires, so that the next drill starts from a quiet system.
+def prepare(board: Board) -> None:
+    """Start the lab and the responder beside it; the lab is at rest."""
+    ensure_engine(board)
+    ensure_images(board)
+    compose.up(board)
+    with board.step("Undo older faults and wait until nothing fires"):
+        settle()
+    with board.step("Start the responder beside the stack"):
+        responder.start()
+
+
+def settle(seconds: float = REST_SECONDS) -> None:
+    """Undo every fault and wait until the lab is at rest: every service healthy, no alert, on either side.
 
     Raises:
-        LabError: It still fires.
+        LabError: It does not come to rest; says what is still going on.
     """
-    _wait(lambda: None if _firing(alert) else True, seconds, f"{alert} still fires")
+    for fault in FAULTS.values():
+        fault.undo()
+    deadline = time.monotonic() + seconds
+    while unrest := _unrest():
+        if time.monotonic() > deadline:
+            raise LabError(f"The lab does not come to rest within {seconds:.0f} s: {', '.join(unrest)}.")
+        time.sleep(0.5)
 
 
-def _firing(alert: str) -> bool:
-    return any(one["labels"]["alertname"] == alert and one["state"] == "firing" for one in compose.alerts())
+def _unrest() -> list[str]:
+    ill = [f"{service.name} is not healthy" for service in compose.services() if not compose.is_well(service)]
+    if ill:
+        return ill
+    try:
+        return [f"{name} fires" for name in sorted(alerts_on_either_side() - {HEARTBEAT})]
+    except LabError as error:
+        return [str(error)]
 
 
-def _new_incident(known: set[int], alert: str) -> int | None:
-    new = [line["id"] for line in responder.incidents() if line["id"] not in known and line["alert"] == alert]
-    return min(new) if new else None
+def alerts_on_either_side() -> set[str]:
+    """Return the names of the alerts that Prometheus holds, or Alertmanager still does.
+
+    Raises:
+        LabError: One of the two does not answer.
+    """
+    url = f"http://127.0.0.1:{compose.environment()[port_variable('alertmanager')]}/api/v2/alerts?active=true"
+    try:
+        told = httpx.get(url, timeout=5).raise_for_status().json()
+    except (httpx.HTTPError, ValueError) as error:
+        raise LabError(f"Alertmanager does not answer on {url}: {error}.") from error
+    return {one["labels"]["alertname"] for one in [*compose.alerts(), *told]}
+
+
+def _fires(alert: str) -> bool:
+    try:
+        return any(one["labels"]["alertname"] == alert and one["state"] == "firing" for one in compose.alerts())
+    except LabError:
+        return False
+
+
+def _answer(line: dict[str, Any], events: list[dict[str, Any]], fault: Fault, *, approves: bool) -> None:
+    """Approve or deny what an incident asks; the next look repeats what came too late."""
+    asked = next((event for event in reversed(events) if event["kind"] in ("asked", "approved", "denied")), None)
+    if line["status"] in OVER or asked is None or asked["kind"] != "asked":
+        return
+    yes = approves and asked["option"] == fault.option
+    reason = f"A drill of {fault.name}, which option {fault.option} is for."
+    given = ["--option", asked["option"], "--who", "drill", "--reason", reason]
+    responder.run("incidents", "approve" if yes else "deny", str(line["id"]), *given)
+
+
+def _options(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the starts of options."""
+    return [event for event in events if event["kind"] == "started" and event["action"] == "option"]
+
+
+def _measure(drill: Drill, began: datetime) -> None:
+    """Fill in what the record of the incident says."""
+    finished = {event["run"]: event for event in drill.events if event["kind"] == "finished"}
+    for event in _options(drill.events):
+        drill.tried.append(event["option"])
+        drill.why = event["reason"]
+        outcome = (finished.get(event["run"]) or {}).get("outcome") or {}
+        if drill.changed_after is None and outcome.get("changed"):
+            drill.changed_after = (datetime.fromisoformat(event["at"]) - began).total_seconds()
+    if drill.status == "recovered":
+        drill.recovered_after = (datetime.fromisoformat(drill.events[-1]["at"]) - began).total_seconds()
 
 
 def _wait(read: Callable[[], T | None], seconds: float, problem: str) -> T:
     deadline = time.monotonic() + seconds
     while True:
         found = read()
-        if found is not None:
+        if found:
             return found
         if time.monotonic() > deadline:
             raise LabError(f"{problem} within {seconds:.0f} s. Look at `make lab-status` and {responder.LOG.name}.")

@@ -16,6 +16,7 @@ import pytest
 
 from lab import responder
 from lab.compose import compose, environment, is_well, services
+from lab.drill import HEARTBEAT, settle
 from lab.faults import FAULTS
 from lab.settings import port_variable, read_settings
 
@@ -109,6 +110,36 @@ class Lab:
         alerts = json.loads(self.http(f"{self.address('alertmanager')}/api/v2/alerts?active=true").body)
         return [one["labels"] for one in alerts if one["labels"]["alertname"] == name]
 
+    def alerts(self) -> list[dict[str, Any]]:
+        """Return every alert that Prometheus holds, but the heartbeat."""
+        alerts = json.loads(self.http(f"{self.address('prometheus')}/api/v1/alerts").body)["data"]["alerts"]
+        return [one for one in alerts if one["labels"]["alertname"] != HEARTBEAT]
+
+    def is_heard(self, service: str) -> bool:
+        """Tell whether a service answers HTTP at all."""
+        return self.http(f"{self.address(service)}/-/healthy").status != 0
+
+    def containers(self) -> dict[str, list[str]]:
+        """Return what tells whether somebody touched a container: when it was made and started, and its limits."""
+        shape = (
+            "{{.Name}} {{.Id}} {{.State.StartedAt}} {{.RestartCount}} {{.HostConfig.Memory}} {{.HostConfig.NanoCpus}}"
+        )
+        listed = self.compose("ps", "--all", "--quiet").split()
+        inspect = ["docker", "inspect", "--format", shape, *listed]
+        shown = subprocess.run(inspect, capture_output=True, text=True, timeout=60, check=True).stdout
+        return {name: rest for name, *rest in map(str.split, shown.splitlines())}
+
+    def failed_requests(self) -> float:
+        """Return how many requests of the load generator did not succeed since it started, or could not be sent.
+
+        Waits for a scrape that begins after this call.
+        """
+        asked = time.time()
+        scraped = 'timestamp(loadgen_skipped_total{job="loadgen"})'
+        self.wait(lambda: self.prometheus(scraped), lambda found: found and found[0]["value"] > asked, 30)
+        counted = 'sum(loadgen_requests_total{result!~"2.."} or loadgen_skipped_total)'
+        return float(self.prometheus(counted)[0]["value"])
+
     def wait(self, read: Callable[[], State], wanted: Callable[[State], object], seconds: float) -> State:
         """Read until the state is wanted and return it; fail with the last state seen."""
         deadline = time.monotonic() + seconds
@@ -116,14 +147,6 @@ class Lab:
             assert time.monotonic() < deadline, f"not within {seconds} s; the last state was {state!r}"
             time.sleep(0.3)
         return state
-
-
-def _alerts(lab: Lab) -> list[str]:
-    """Return the alerts of a lab that is not quiet, as one side or the other sees them."""
-    seen = json.loads(lab.http(f"{lab.address('prometheus')}/api/v1/alerts").body)["data"]["alerts"]
-    told = json.loads(lab.http(f"{lab.address('alertmanager')}/api/v2/alerts?active=true").body)
-    names = {one["labels"]["alertname"] for one in [*seen, *told]}
-    return sorted(names - {"Watchdog"})
 
 
 @pytest.fixture(scope="session")
@@ -143,16 +166,10 @@ def running_lab(root: Path) -> Iterator[Lab]:
         assert down.returncode == 0, down.stderr
 
 
-def _undo_faults() -> None:
-    for fault in FAULTS.values():
-        fault.undo()
-
-
 @pytest.fixture
 def lab(running_lab: Lab) -> Iterator[Lab]:
     """Give a test the lab at rest: no fault, no alert, every service healthy; and take its faults back afterwards."""
-    _undo_faults()
-    running_lab.wait(lambda: [one.name for one in services() if not is_well(one)], lambda ill: not ill, 60)
-    running_lab.wait(lambda: _alerts(running_lab), lambda names: not names, 60)
+    settle()
     yield running_lab
-    _undo_faults()
+    for fault in FAULTS.values():
+        fault.undo()

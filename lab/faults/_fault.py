@@ -21,7 +21,8 @@ EFFECT_SECONDS = 60
 class Fault:
     """Something that really happens to the stack; ``inject`` returns once it has, ``undo`` may run at any time.
 
-    ``option`` of ``runbook`` is what heals it, ``wrong`` another option of the same runbook, which does not.
+    ``option`` of ``runbook`` is what heals it, ``wrong`` another option of the same runbook, which does not. ``ends``
+    takes the cause away and nothing else: what an option changed stays, for its own undo to take back.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Fault:
     happens: str
     inject: Callable[[], str]
     undo: Callable[[], None]
+    ends: Callable[[], None] | None = None
 
 
 def containers_of(name: str) -> list[str]:

@@ -25,14 +25,6 @@ SELECT pid || ' ' || backend_start FROM pg_stat_activity WHERE application_name 
 """
 
 
-@pytest.fixture
-def responding(lab: Lab) -> Iterator[None]:
-    """Run the responder as ``make serve`` does."""
-    responder.start()
-    yield
-    responder.stop()
-
-
 @contextmanager
 def session(name: str, *, user: str = "app", secret: str = "APP_DB_PASSWORD", **options: Any) -> Iterator[Any]:
     """Hold a session of its own under an application name."""

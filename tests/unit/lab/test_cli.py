@@ -39,7 +39,7 @@ def test_faults_are_listed_with_what_they_do(
     out = capsys.readouterr().out
     for fault in FAULTS.values():
         assert fault.name in out
-        assert fault.alert.startswith("DatabaseConnection")
+        assert fault.alert in out
 
 
 def test_a_fault_is_named_as_its_file(root: Path) -> None:
