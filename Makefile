@@ -60,10 +60,13 @@ lint: $(READY) ## Format, lint, types, runbooks against rules and playbooks
 	@$(BIN)/alert-responder runbooks check
 
 check: lint ## The fast half: lint and unit tests
-	@$(BIN)/python -m pytest -q -n 2 tests/unit
+	@$(BIN)/python -m pytest -q -n 2 --hypothesis-profile=quick tests/unit
 
+# One process drills the lab, which mostly waits; the other does all the rest meanwhile (tests/conftest.py).
 test: lint ## Everything: lint, unit tests, sanity, integration, molecule, drills; gated on branch coverage
-	@$(BIN)/python -m pytest tests --cov --cov-report=term --cov-fail-under=$(COVERAGE)
+	@$(BIN)/python -m lab images
+	@$(BIN)/python -m pytest tests -n 2 --dist loadgroup --no-loadscope-reorder --durations=40 \
+	  --cov --cov-report=term --cov-fail-under=$(COVERAGE)
 
 bench: $(READY) ## Measure the modules beside the plain tools; prints ratios
 	@$(BIN)/python -m benchmarks.postgresql_pool_reset

@@ -20,6 +20,7 @@ __all__ = ["lab", "running_lab"]
 
 # How long an example takes says something about the machine, not about the code.
 settings.register_profile("tests", deadline=None)
+settings.register_profile("quick", settings.get_profile("tests"), max_examples=15)  # for every save: make check
 settings.load_profile("tests")
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -27,6 +28,19 @@ ROOT = Path(__file__).resolve().parents[1]
 # The private class is the only way in: PyPI's "ansible" ships a regular package
 # ansible_collections, which would hide ours from Python's own import system.
 _AnsibleCollectionFinder(paths=[str(ROOT / "collections")])._install()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep together what shares a set-up, when several processes share the tests (``make test``).
+
+    All that needs the running lab is one group; each other folder of integration tests is one.
+    """
+    for item in items:
+        folder = item.path.parent.relative_to(ROOT / "tests")
+        if "running_lab" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.xdist_group("lab"))
+        elif folder.parts[:1] == ("integration",):
+            item.add_marker(pytest.mark.xdist_group(str(folder)))
 
 
 @pytest.fixture(scope="session")

@@ -733,7 +733,7 @@ OUTCOMES = st.sampled_from(
 BETWEEN = st.sampled_from(["", "", "", "ended", "fired", "fired:f2", "ended:f2", "wait:700", "back"])
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=3 * settings().max_examples)
 @given(
     idempotent=st.lists(st.booleans(), min_size=3, max_size=3),
     evidence=st.fixed_dictionaries({}, optional={letter: st.booleans() for letter in "abc"}),
