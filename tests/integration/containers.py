@@ -89,6 +89,10 @@ class Containers:
         handle.start()
         return Container(handle)
 
+    def forget(self, container: Container) -> None:
+        """Leave the removal of a container to the caller."""
+        self._started.remove(container.handle)
+
     def remove(self) -> None:
         """Remove everything that was started, the newest first."""
         for handle in reversed(self._started):
