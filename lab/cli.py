@@ -40,8 +40,8 @@ def up() -> None:
         ensure_images(board)
         compose.up(board)
     for service, address in compose.addresses().items():
-        console.print(f"  {service:13} {address}", markup=False)
-    console.print(f"  {'passwords':13} {SECRETS_FILE.relative_to(ROOT)}", markup=False)
+        console.print(f"  {service:19} {address}", markup=False)
+    console.print(f"  {'passwords':19} {SECRETS_FILE.relative_to(ROOT)}", markup=False)
 
 
 @app.command("demo")

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from lab.shell import Board
 
 PROJECT = "runbooks-lab"
-HEALTHY_WITHIN_SECONDS = 180
+HEALTHY_WITHIN_SECONDS = 300
 OBSERVABILITY = ROOT / "observability"
 
 
@@ -163,7 +163,7 @@ def alerts() -> list[dict[str, Any]]:
 def addresses() -> dict[str, str]:
     """Return where to reach each service from this machine."""
     settings = environment()
-    web = {"lb", "prometheus", "alertmanager"}
+    web = {"lb", "prometheus", "alertmanager", "keycloak", "keycloak-management"}
     return {
         service: f"{'http://' if service in web else ''}127.0.0.1:{settings[port_variable(service)]}"
         for service in PORTS
@@ -188,11 +188,11 @@ def responder_host() -> str:
     return address
 
 
-def _published() -> dict[str, str]:
-    """Return the host port of each running service of the project."""
+def _published() -> set[str]:
+    """Return the host ports that running services of the project have."""
     listing = run(compose("ps", "--format", "json"), environment=environment())
     return {
-        one["Service"]: str(port["PublishedPort"])
+        str(port["PublishedPort"])
         for one in parse_containers(listing)
         for port in one["Publishers"] or ()
         if port["PublishedPort"]

@@ -10,6 +10,7 @@ import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
+from lab import keycloak
 from lab.engine import apt_install, check_disk, read_debian_mirror, root_prefix
 from lab.shell import ROOT, STATE, CommandFailed, LabError, run, stream
 
@@ -40,12 +41,15 @@ TARGETS = {
     "alertmanager:0.28": "alertmanager",
     "postgres-exporter:0.17": "postgres-exporter",
     "redis-exporter:1.69": "redis-exporter",
+    "blackbox-exporter:0.26": "blackbox-exporter",
     "haproxy:3.0": "haproxy",
+    "keycloak:26.7": "keycloak",
     "backend:lab": "backend",
     "loadgen:lab": "loadgen",
 }
 BASES = {"base:trixie": "trixie", "base:bookworm": "bookworm"}
 ON_BOOKWORM = {"postgres:15"}
+KEYCLOAK = "keycloak:26.7"
 
 
 def base_of(image: str) -> str:
@@ -94,12 +98,19 @@ def ensure_images(board: Board, names: Sequence[str] = ()) -> None:
     missing = [base for base in bases if base not in present]
     if missing:
         check_disk()
-        ready_to_bootstrap = _pull(board, missing)
-        if ready_to_bootstrap:
-            _bootstrap(board, ready_to_bootstrap)
+        if KEYCLOAK in chosen:
+            keycloak.ensure_maven(board)
+        # The distribution comes in while the bases are made.
+        with ThreadPoolExecutor() as pool:
+            fetched = pool.submit(keycloak.ensure_distribution, board) if KEYCLOAK in chosen else None
+            ready_to_bootstrap = _pull(board, missing)
+            if ready_to_bootstrap:
+                _bootstrap(board, ready_to_bootstrap)
+            if fetched:
+                fetched.result()
     targets = [name for name in chosen if name in TARGETS]
     identities = image_ids()
-    files = read_context()
+    files = [*read_context(), (keycloak.ARTIFACT, keycloak.SHA256.encode())]
     # What was built from what is kept beside the images, not in a label: a label would make every image a new one,
     # and so recreate every container, whenever the inputs of one of them change.
     wanted = {name: fingerprint(files, identities[base_of(name)]) for name in targets}
@@ -107,6 +118,8 @@ def ensure_images(board: Board, names: Sequence[str] = ()) -> None:
     stale = [name for name in targets if built.get(name) != [wanted[name], identities.get(name)]]
     if stale:
         check_disk()
+        if KEYCLOAK in stale:
+            keycloak.ensure_distribution(board)
         _build(board, stale)
         identities = image_ids()
         _write_built(built | {name: [wanted[name], identities[name]] for name in stale})

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from lab.shell import STATE, LabError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
     from pathlib import Path
 
 SECRETS_FILE = STATE / "secrets.env"
@@ -23,6 +23,11 @@ SECRETS = (
     "REDIS_PASSWORD",
     "POOL_RESET_TOKEN",
     "RESPONDER_TOKEN",
+    "KEYCLOAK_DB_PASSWORD",
+    "KEYCLOAK_ADMIN_SECRET",
+    "KEYCLOAK_CLIENT_SECRET",
+    "KEYCLOAK_PROBE_SECRET",
+    "KEYCLOAK_USER_PASSWORD",
 )
 # Tells the data of this lab from that of another checkout, whose passwords are others.
 IDENTITY = "LAB_ID"
@@ -33,13 +38,15 @@ PORTS = {
     "redis": 16379,
     "prometheus": 19090,
     "alertmanager": 19093,
+    "keycloak": 18081,
+    "keycloak-management": 19000,
     "responder": 19099,
 }
 
 
 def port_variable(service: str) -> str:
     """Return the name of the environment variable that moves a service's port."""
-    return f"LAB_PORT_{service.upper()}"
+    return f"LAB_PORT_{service.upper().replace('-', '_')}"
 
 
 def read_settings(path: Path = SECRETS_FILE) -> dict[str, str]:
@@ -77,7 +84,7 @@ def write_settings(settings: Mapping[str, str], path: Path = SECRETS_FILE) -> No
     new.replace(path)
 
 
-def check_ports(settings: Mapping[str, str], published: Mapping[str, str]) -> None:
+def check_ports(settings: Mapping[str, str], published: Collection[str]) -> None:
     """Refuse to start where another program has a port; ``published`` are the ports that the lab itself has now.
 
     Raises:
@@ -85,7 +92,7 @@ def check_ports(settings: Mapping[str, str], published: Mapping[str, str]) -> No
     """
     for service in PORTS:
         port = settings[port_variable(service)]
-        if service == "responder" or published.get(service) == port:  # the responder is started apart from the stack
+        if service == "responder" or port in published:  # the responder is started apart from the stack
             continue
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -23,6 +23,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy_pool import PoolAdmin, Pools
 
 from .metrics import Measure, cache_requests
+from .tokens import claims_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -167,6 +168,12 @@ def report() -> dict[str, int]:
         return {row[0]: row[1] for row in rows}
 
 
+def account(request: Request) -> dict[str, str]:
+    """Tell a caller with a token of the realm who it is."""
+    claims = claims_of(request)
+    return {"client": claims["azp"], "subject": claims["sub"]}
+
+
 app = FastAPI(lifespan=lifespan)
 app.state.draining = False
 # Added later means asked earlier: Measure counts what PoolAdmin answers too.
@@ -180,3 +187,4 @@ app.add_api_route("/metrics", metrics)
 app.add_api_route("/orders", list_orders)
 app.add_api_route("/orders", create_order, methods=["POST"], status_code=201)
 app.add_api_route("/reports", report)
+app.add_api_route("/account", account)

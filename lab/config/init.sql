@@ -2,6 +2,7 @@
 \getenv app_password APP_DB_PASSWORD
 \getenv monitor_password MONITOR_DB_PASSWORD
 \getenv runbooks_password RUNBOOKS_DB_PASSWORD
+\getenv keycloak_password KEYCLOAK_DB_PASSWORD
 
 ALTER SYSTEM SET max_connections = 60;
 ALTER SYSTEM SET superuser_reserved_connections = 3;
@@ -19,3 +20,7 @@ ALTER ROLE monitor CONNECTION LIMIT 2;
 ALTER ROLE monitor SET lock_timeout = '1s';
 CREATE ROLE runbooks LOGIN PASSWORD :'runbooks_password'
     IN ROLE pg_monitor, pg_signal_backend, pg_use_reserved_connections;
+
+-- Keycloak opens its whole pool at the start and keeps it (lab/compose.yml); the rest is for a look at its tables.
+CREATE ROLE keycloak LOGIN PASSWORD :'keycloak_password';
+CREATE DATABASE keycloak OWNER keycloak;

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 # Services that hold replicas, or that only others of the stack talk to.
-WITHOUT_HOST_PORT = {"backend", "postgres-exporter", "redis-exporter", "loadgen", "fault"}
+WITHOUT_HOST_PORT = {"backend", "postgres-exporter", "redis-exporter", "blackbox-exporter", "loadgen", "fault"}
 
 
 @pytest.fixture
@@ -31,8 +31,8 @@ def test_ports_are_on_loopback_and_can_be_moved(services: dict[str, dict[str, An
         ports = service.get("ports", [])
         assert bool(ports) == (name not in WITHOUT_HOST_PORT), name
         for port in ports:
-            assert re.fullmatch(rf"127\.0\.0\.1:\$\{{LAB_PORT_{name.upper()}\}}:\d+", port), port
-    assert set(services) - WITHOUT_HOST_PORT == set(PORTS) - {"responder"}
+            assert re.fullmatch(rf"127\.0\.0\.1:\$\{{LAB_PORT_{name.upper()}(_MANAGEMENT)?\}}:\d+", port), port
+    assert set(services) - WITHOUT_HOST_PORT == set(PORTS) - {"responder", "keycloak-management"}
 
 
 def test_every_service_has_a_health_check_limits_and_a_restart_policy(services: dict[str, dict[str, Any]]) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from lab.settings import PORTS, SECRETS, check_ports, complete, read_settings, write_settings
+from lab.settings import PORTS, SECRETS, check_ports, complete, port_variable, read_settings, write_settings
 from lab.shell import LabError
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def free_ports() -> dict[str, str]:
     for service in PORTS:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
-            settings[f"LAB_PORT_{service.upper()}"] = str(probe.getsockname()[1])
+            settings[port_variable(service)] = str(probe.getsockname()[1])
     return settings
 
 
@@ -89,7 +89,7 @@ def test_a_taken_port_is_named_with_the_remedy(taken: socket.socket) -> None:
     """The sentence says which port, for what, and what to set."""
     port = str(taken.getsockname()[1])
     with pytest.raises(LabError) as caught:
-        check_ports(free_ports() | {"LAB_PORT_POSTGRES": port}, {})
+        check_ports(free_ports() | {"LAB_PORT_POSTGRES": port}, set())
     assert str(caught.value) == (
         f"Port {port} on 127.0.0.1, for postgres, is taken by another program (Address already in use). "
         "Set LAB_PORT_POSTGRES to a free port and repeat."
@@ -99,9 +99,9 @@ def test_a_taken_port_is_named_with_the_remedy(taken: socket.socket) -> None:
 def test_the_labs_own_port_is_not_taken(taken: socket.socket) -> None:
     """A second start finds its own services on their ports."""
     port = str(taken.getsockname()[1])
-    check_ports(free_ports() | {"LAB_PORT_POSTGRES": port}, {"postgres": port})
+    check_ports(free_ports() | {"LAB_PORT_POSTGRES": port}, {port})
 
 
 def test_free_ports_are_free() -> None:
     """Nothing is refused without need."""
-    check_ports(free_ports(), {})
+    check_ports(free_ports(), set())
