@@ -373,10 +373,8 @@ def _request(runbook: Runbook, *, option: str | None, diagnose: bool, check: boo
 
 def _store(context: typer.Context) -> SqlStore:
     settings: Settings = context.obj.settings()
-    if not settings.database.is_file():
-        raise ResponderError(
-            f"There is no store at {settings.database}. Has the responder been started with this state?"
-        )
+    if settings.database is None and not settings.file.is_file():
+        raise ResponderError(f"There is no store at {settings.file}. Has the responder been started with this state?")
     return open_store(settings)
 
 

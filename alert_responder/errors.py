@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from pydantic import ValidationError
 
 
-_SECRET = ("token", "approver", "password", "secret")
+_SECRET = ("token", "approver", "password", "secret", "database")
 
 
 class ResponderError(Exception):

@@ -90,6 +90,7 @@ class Started(_Event):
     option: str = ""
     idempotent: bool = True
     approval: bool = False  # whether a person must have allowed it
+    place: str = ""  # where the run leaves what it did; another place cannot tell how far it came
     reason: str
     considered: tuple[Considered, ...] = ()
 

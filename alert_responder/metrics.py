@@ -57,6 +57,9 @@ class Metrics:
             "Whether the heartbeat has been missing for longer than watchdog_seconds.",
             registry=self.registry,
         )
+        self.leases_lost = Counter(
+            f"{name}_leases_lost", "Incidents whose lease was lost while they were worked on.", registry=self.registry
+        )
         self.errors = Counter(f"{name}_errors", "Failures of the responder itself.", ["where"], registry=self.registry)
 
     def text(self) -> bytes:

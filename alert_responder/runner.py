@@ -53,7 +53,9 @@ class Report:
 
 
 class Runner(ABC):
-    """Runs playbooks."""
+    """Runs playbooks; ``place`` names where what a run leaves can be read."""
+
+    place: str = ""
 
     @abstractmethod
     async def run(self, request: Request) -> Report:
@@ -81,7 +83,9 @@ class AnsibleRunner(Runner):
         pass_environment: Sequence[str] = (),
         keep_runs: int = 500,
         keep_days: float = 30,
+        place: str = "",
     ) -> None:
+        self.place = place
         self._folder = folder
         self._project = project
         self._inventory = inventory

@@ -8,6 +8,7 @@ import contextlib
 import fcntl
 import logging
 import os
+import secrets
 import signal
 import socket
 import ssl
@@ -23,7 +24,7 @@ from alert_responder.metrics import Metrics
 from alert_responder.receiver import Receiver
 from alert_responder.runbooks import load_catalog
 from alert_responder.runner import AnsibleRunner
-from alert_responder.store_sql import SqlStore, sqlite_engine
+from alert_responder.store_sql import SqlStore, postgresql_engine, sqlite_engine
 from alert_responder.watchdog import Watchdog
 from alert_responder.web import Web
 from alert_responder.worker import Worker
@@ -47,8 +48,11 @@ def now() -> datetime:
 
 def open_store(settings: Settings) -> SqlStore:
     """Open (and, the first time, make) the store."""
+    settle = timedelta(seconds=settings.policy.settle_seconds)
+    if settings.database is not None:
+        return SqlStore(postgresql_engine(settings.database.get_secret_value()), settle=settle)
     settings.state.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return SqlStore(sqlite_engine(settings.database), settle=timedelta(seconds=settings.policy.settle_seconds))
+    return SqlStore(sqlite_engine(settings.file), settle=settle)
 
 
 def make_runner(settings: Settings) -> AnsibleRunner:
@@ -61,7 +65,26 @@ def make_runner(settings: Settings) -> AnsibleRunner:
         pass_environment=settings.pass_environment,
         keep_runs=settings.keep_runs,
         keep_days=settings.keep_days,
+        place=read_place(settings.state),
     )
+
+
+def read_place(state: Path) -> str:
+    """Return the name of a state folder: the machine, and what tells two folders of one name apart.
+
+    A folder that is lost or was never here has another name, so that nobody takes its absence for a run that left
+    nothing.
+    """
+    file = state / "place"
+    try:
+        return file.read_text()
+    except FileNotFoundError:
+        state.mkdir(mode=0o700, parents=True, exist_ok=True)
+        place = f"{socket.gethostname()}/{secrets.token_hex(4)}"
+        unfinished = state / f"place.{os.getpid()}"
+        unfinished.write_text(place)
+        unfinished.replace(file)
+        return place
 
 
 async def serve(settings: Settings) -> None:
@@ -85,9 +108,11 @@ async def serve(settings: Settings) -> None:
             poll_seconds=settings.poll_seconds,
             lease_seconds=settings.lease_seconds,
             stop_seconds=settings.stop_seconds,
+            shared=settings.database is not None,
         )
-        # The lock says that no other responder is alive: what is still leased was left by a dead one.
-        taken = store.take_over(now=now())
+        # On a store of its own the lock says that no other responder is alive: what is still leased was left by a dead
+        # one. On a shared store a lease ends by itself.
+        taken = [] if worker.shared else store.take_over(now=now())
         if taken:
             log.warning("Incidents %s were found at work and go on.", taken, extra={"action": "start.took_over"})
         watchdog = Watchdog(settings.watchdog_seconds, store, catalog, metrics, now)

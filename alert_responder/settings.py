@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -18,6 +19,7 @@ from pydantic import (
     SecretStr,
     StringConstraints,
     ValidationError,
+    field_validator,
     model_validator,
 )
 
@@ -31,6 +33,7 @@ CONFIG = f"{PREFIX}CONFIG"
 _NOT_SETTINGS = frozenset({CONFIG, MARK})
 _SHORTEST_TOKEN = 16
 
+_DATABASE = re.compile(r"postgres(ql)?://[^/]*/[^/]+")
 Address = Annotated[str, StringConstraints(pattern=r"^(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9.-]+):[0-9]{1,5}$")]
 
 
@@ -48,6 +51,7 @@ class Settings(BaseModel):
     inventory: Path | None = None
     collections: tuple[Path, ...] = (Path("collections"),)
     state: Path = Field(default_factory=_state_folder)
+    database: SecretStr | None = None
     listen: Annotated[tuple[Address, ...], Field(min_length=1)] = ("127.0.0.1:19099",)
     tokens: tuple[SecretStr, ...] = ()
     approvers: dict[Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._@-]{1,64}$")], SecretStr] = Field(
@@ -68,6 +72,13 @@ class Settings(BaseModel):
     watchdog_seconds: PositiveFloat | None = None
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     policy: Policy = Policy()
+
+    @field_validator("database")
+    @classmethod
+    def _is_postgresql(cls, database: SecretStr | None) -> SecretStr | None:
+        if database is not None and not _DATABASE.match(database.get_secret_value()):
+            raise ValueError("expected postgresql://USER:PASSWORD@HOST/DATABASE")
+        return database
 
     @model_validator(mode="after")
     def _long_tokens(self) -> Settings:
@@ -95,8 +106,8 @@ class Settings(BaseModel):
         return {key: [value] if key in _LISTS and isinstance(value, str) else value for key, value in given.items()}
 
     @property
-    def database(self) -> Path:
-        """Return the file of the store."""
+    def file(self) -> Path:
+        """Return the file of the store, when no database is set."""
         return self.state / "incidents.sqlite3"
 
 

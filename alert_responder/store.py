@@ -79,8 +79,8 @@ class Store(ABC):
         """Lease incidents that are due, the oldest first, and only the oldest open one of each service."""
 
     @abstractmethod
-    def renew(self, owner: str, incidents: Sequence[int], *, now: datetime, lease: timedelta) -> None:
-        """Extend the leases of these incidents, as far as this owner still holds them."""
+    def renew(self, owner: str, incidents: Sequence[int], *, now: datetime, lease: timedelta) -> list[int]:
+        """Extend the leases of these incidents, and return those that this owner still holds."""
 
     @abstractmethod
     def release(self, incident: int, owner: str, *, due_at: datetime | None, expected: int) -> None:

@@ -62,11 +62,12 @@ class MemoryStore(Store):
         return claimed
 
     @override
-    def renew(self, owner: str, incidents: Sequence[int], *, now: datetime, lease: timedelta) -> None:
+    def renew(self, owner: str, incidents: Sequence[int], *, now: datetime, lease: timedelta) -> list[int]:
         self._check()
-        for number in incidents:
-            if self._kept[number - 1].owner == owner:
-                self._kept[number - 1].lease_until = now + lease
+        held = [number for number in incidents if self._kept[number - 1].owner == owner]
+        for number in held:
+            self._kept[number - 1].lease_until = now + lease
+        return held
 
     @override
     def release(self, incident: int, owner: str, *, due_at: datetime | None, expected: int) -> None:

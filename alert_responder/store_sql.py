@@ -236,13 +236,15 @@ class SqlStore(Store):
             return ids
 
     @override
-    def renew(self, owner: str, incidents: Sequence[int], *, now: datetime, lease: timedelta) -> None:
+    def renew(self, owner: str, incidents: Sequence[int], *, now: datetime, lease: timedelta) -> list[int]:
         with self._writing() as connection:
-            connection.execute(
+            held = (
                 _INCIDENTS.update()
                 .where(_INCIDENTS.c.owner == owner, _INCIDENTS.c.id.in_(incidents))
                 .values(lease_until=_text(now + lease))
+                .returning(_INCIDENTS.c.id)
             )
+            return sorted(connection.scalars(held))
 
     @override
     def release(self, incident: int, owner: str, *, due_at: datetime | None, expected: int) -> None:

@@ -51,6 +51,9 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _CLEAN_UP_SECONDS = 3600.0
+# A lease is renewed so often; when that fails for half of it, the work is ended, which leaves the rest of the lease for
+# ending it and for clocks that differ.
+_RENEWALS = 6
 
 
 @dataclass
@@ -69,6 +72,8 @@ class Worker:
     poll_seconds: float = 1.0
     lease_seconds: float = 60.0
     stop_seconds: float = 30.0
+    shared: bool = False  # whether other responders work on the same store
+    _renewed_at: float = 0.0
     _at_work: dict[int, asyncio.Task[None]] = field(default_factory=dict)
     _news: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -78,6 +83,7 @@ class Worker:
 
     async def serve(self, stop: asyncio.Event) -> None:
         """Work until told to stop; then give running steps some time to end, and end what does not."""
+        self._renewed_at = asyncio.get_running_loop().time()
         cleaning = asyncio.create_task(self._clean_up_regularly())
         renewing = asyncio.create_task(self._renew_regularly())
         try:
@@ -198,6 +204,7 @@ class Worker:
             option=step.option,
             idempotent=step.idempotent,
             approval=step.approval,
+            place=self.runner.place,
             reason=step.reason,
             considered=step.considered,
         )
@@ -215,7 +222,11 @@ class Worker:
 
     async def _reconcile(self, incident: int, state: State, running: Started) -> State:
         """Find out how a step ended that another owner had begun."""
-        report = await asyncio.to_thread(self.runner.recover, running.run)
+        if running.place in ("", self.runner.place):
+            report = await asyncio.to_thread(self.runner.recover, running.run)
+        else:
+            reason = f"the responder of {running.place} was not heard of any more while it ran"
+            report = Report("interrupted", began=True, reason=reason, seconds=0.0)
         log.warning(
             "Incident %d: run %s was found unfinished: %s",
             incident,
@@ -284,17 +295,34 @@ class Worker:
 
     async def _renew_regularly(self) -> None:
         while True:
-            await asyncio.sleep(self.lease_seconds / 3)
-            try:
-                await asyncio.to_thread(
-                    self.store.renew,
-                    self.owner,
-                    list(self._at_work),
-                    now=self.clock(),
-                    lease=timedelta(seconds=self.lease_seconds),
-                )
-            except ResponderError as error:
-                log.error("Leases were not renewed: %s", error, extra={"action": "store.unavailable"})  # noqa: TRY400
+            await asyncio.sleep(self.lease_seconds / _RENEWALS)
+            await self.renew()
+
+    async def renew(self) -> None:
+        """Extend the leases, and end every run whose lease is lost before another responder can take it up."""
+        loop, at_work = asyncio.get_running_loop(), list(self._at_work)
+        if not at_work:
+            self._renewed_at = loop.time()
+            return
+        try:
+            lease = timedelta(seconds=self.lease_seconds)
+            held = await asyncio.wait_for(
+                asyncio.to_thread(self.store.renew, self.owner, at_work, now=self.clock(), lease=lease),
+                self.lease_seconds / _RENEWALS,
+            )
+            self._renewed_at = loop.time()
+            lost = set(at_work) - set(held)
+        except (ResponderError, TimeoutError) as error:
+            log.error("Leases were not renewed: %s", error, extra={"action": "store.unavailable"})  # noqa: TRY400
+            # On a store of its own nobody else can take the work: it goes on.
+            late = self.shared and loop.time() - self._renewed_at >= self.lease_seconds / 2
+            lost = set(at_work) if late else set()
+        for incident in lost & self._at_work.keys():
+            self.metrics.leases_lost.inc()
+            log.error(
+                "Incident %d: the lease is lost; its run is ended.", incident, extra=_about("lease.lost", incident)
+            )
+            self._at_work[incident].cancel()
 
     async def _clean_up_regularly(self) -> None:
         while True:

@@ -103,12 +103,12 @@ def _a_slow_option(service: Service) -> Iterator[None]:
     mend.write_text(quick.replace("default(0)", "default(86399)").replace("float) > 0", "float) > 1"))
     service.start()
     service.post()
-    service.until(lambda: _living("sleep", "86399") != [])
+    service.until(lambda: living("sleep", "86399") != [])
     yield
     mend.write_text(quick)
 
 
-def _living(*words: str) -> list[str]:
+def living(*words: str) -> list[str]:
     """Return the processes whose command line is exactly these words."""
     wanted = "\0".join(words) + "\0"
     found = []

@@ -149,9 +149,11 @@ class StoreContract:
         assert store.claim("me", now=NOON, lease=LEASE, limit=9) == [1]
         assert store.oldest_due() is None
         assert store.claim("you", now=NOON, lease=LEASE, limit=9) == []
-        store.renew("me", [1], now=NOON + LEASE, lease=LEASE)
+        store.receive([deliver("two", runbook=None)], now=NOON)
+        assert store.renew("me", [1, 2], now=NOON + LEASE, lease=LEASE) == [1]
         assert store.claim("you", now=NOON + LEASE + SECOND, lease=LEASE, limit=9) == []
         assert store.claim("you", now=NOON + 2 * LEASE + SECOND, lease=LEASE, limit=9) == [1]
+        assert store.renew("me", [1], now=NOON + 2 * LEASE, lease=LEASE) == []
         with pytest.raises(Conflict, match="Incident 1 is not leased to me any more"):
             store.append(1, [start()], owner="me")
 

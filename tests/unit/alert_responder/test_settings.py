@@ -35,7 +35,7 @@ def test_paths_start_where_they_are_written(tmp_path: Path) -> None:
     assert settings.collections == (tmp_path / "checkout" / "collections",)
     assert settings.tls_certificate == tmp_path / "tls" / "responder.pem"
     assert str(settings.tls_key) == "/etc/responder.key"
-    assert str(settings.database) == "/var/lib/responder/incidents.sqlite3"
+    assert str(settings.file) == "/var/lib/responder/incidents.sqlite3"
 
 
 def test_the_environment_wins(tmp_path: Path) -> None:
@@ -110,6 +110,10 @@ def test_secrets_print_as_stars(tmp_path: Path) -> None:
     with pytest.raises(SettingsError) as caught:
         load_settings(None, {"ALERT_RESPONDER_APPROVERS": "{kim: [s3cr3t-s3cr3t-s3cr3t]}"})
     assert "s3cr3t" not in str(caught.value)
+    with pytest.raises(SettingsError) as caught:
+        load_settings(None, {"ALERT_RESPONDER_DATABASE": "mysql://kim:s3cr3t@db.example.com/x"})
+    assert "s3cr3t" not in str(caught.value)
+    assert "database: expected postgresql://USER:PASSWORD@HOST/DATABASE" in str(caught.value)
     with pytest.raises(SettingsError, match="expected every token to be given once"):
         load_settings(None, {"ALERT_RESPONDER_TOKENS": "a" * 16, "ALERT_RESPONDER_APPROVERS": "{kim: %s}" % ("a" * 16)})
 

@@ -69,6 +69,7 @@ class World:
         self.catalog = Catalog({"tiny": make_runbook()})
         self.metrics = Metrics()
         self.worker = self.make_worker()
+        self.disturb: Callable[[], object] = lambda: None
         self.deliver()
 
     def make_worker(self) -> Worker:
@@ -229,6 +230,82 @@ def test_a_dependent_waits_until_the_other_incident_is_over() -> None:
 
     assert world.work()[4:] == ["released", "started", "finished", "started", "finished", "closed"]
     assert world.store.events(1)[4].model_dump()["reason"] == "Incident 2 of base ended as recovered."
+
+
+def test_what_ran_elsewhere_is_taken_for_interrupted() -> None:
+    """The folder of a run stands on the machine that has died; its absence here says nothing about how far it came."""
+    world = World(verify=[done(outcome("recovered"))])
+    world.runner.place = "here/1"
+    world.store.claim("dead", now=NOON, lease=timedelta(seconds=60), limit=1)
+    started = Started(at=NOON, run="r9", action="option", option="A", idempotent=False, place="there/2", reason="x")
+    world.store.append(1, [started], owner="dead")
+    world.now += timedelta(seconds=61)
+
+    assert world.work() == ["opened", "started", "finished", "started", "finished", "closed"]
+    assert world.runner.recovered == []
+    [_, _, finished, verify, *_] = world.store.events(1)
+    assert isinstance(finished, Finished)
+    assert (finished.result, finished.began) == ("interrupted", True)
+    assert "there/2" in finished.reason
+    assert isinstance(verify, Started)
+    assert (verify.action, verify.place) == ("verify", "here/1")
+
+
+async def _renew_in_the_middle(world: World, *, unheard_seconds: float = 0.0) -> list[str]:
+    """Let the worker renew its lease while a run lasts; return what became of the incident's work."""
+    running, ended = asyncio.Event(), []
+
+    async def last(request: Request) -> Report:
+        running.set()
+        try:
+            await asyncio.sleep(0.2)
+        except asyncio.CancelledError:
+            ended.append("ended")
+            raise
+        return done(EVIDENCE)
+
+    world.runner.run = last  # type: ignore[method-assign] # a run that lasts
+    await world.worker.renew()
+    await world.worker.look_for_work()
+    await running.wait()
+    world.worker._renewed_at -= unheard_seconds
+    world.disturb()
+    await world.worker.renew()
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    return list(ended)
+
+
+def test_a_run_whose_lease_was_taken_is_ended() -> None:
+    """A responder that was frozen finds its incident with another, and does not act beside it."""
+    world = World()
+
+    def take() -> None:
+        world.store.claim("other", now=NOON + timedelta(seconds=61), lease=timedelta(seconds=60), limit=1)
+
+    world.disturb = take
+    assert asyncio.run(_renew_in_the_middle(world)) == ["ended"]
+    assert world.metrics.registry.get_sample_value("alert_responder_leases_lost_total") == 1
+
+
+@pytest.mark.parametrize(
+    ("shared", "unheard_seconds", "ended"),
+    [
+        pytest.param(True, 30, ["ended"], id="another-could-take-it"),
+        pytest.param(True, 0, [], id="once-is-not-long"),
+        pytest.param(False, 3600, [], id="nobody-else-is-there"),
+    ],
+)
+def test_work_whose_lease_cannot_be_renewed(shared: bool, unheard_seconds: float, ended: list[str]) -> None:
+    """Half a lease without the store ends a run where another responder would soon go on, and only there."""
+    world = World()
+    world.worker.shared = shared
+
+    def cut() -> None:
+        world.store.down = True
+
+    world.disturb = cut
+    assert asyncio.run(_renew_in_the_middle(world, unheard_seconds=unheard_seconds)) == ended
 
 
 def test_a_store_that_fails_after_a_run_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
