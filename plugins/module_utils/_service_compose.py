@@ -18,7 +18,8 @@ from ansible_collections.ops.runbooks.plugins.module_utils._errors import (
     PreconditionFailed,
     Unsupported,
 )
-from ansible_collections.ops.runbooks.plugins.module_utils._service_ports import ServiceEngine
+from ansible_collections.ops.runbooks.plugins.module_utils._service_observed import Image
+from ansible_collections.ops.runbooks.plugins.module_utils._service_ports import Data, RollbackEngine
 from ansible_collections.ops.runbooks.plugins.module_utils._service_replicas import Definition, HostPort, Replica
 
 if TYPE_CHECKING:
@@ -29,9 +30,11 @@ if TYPE_CHECKING:
 
 LABEL = "com.docker.compose."
 STOPPING_AT_ONCE = 8
+DEFAULT_FILES = ("compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml")  # in Compose's own order
+GENERATED_NAME = 64  # characters of the name that the engine gives a volume that has none
 
 
-class ComposeEngine(ServiceEngine):
+class ComposeEngine(RollbackEngine):
     """The services of one Compose project on one Docker engine."""
 
     picks_leaving = True
@@ -45,14 +48,20 @@ class ComposeEngine(ServiceEngine):
         source: Path | None = None,
         files: Sequence[Path] = (),
         env_files: Sequence[Path] = (),
+        override: Path | None = None,
     ) -> None:
-        """``run`` starts a program; without ``source`` the project's files are those its containers came from."""
+        """``run`` starts a program; without ``source`` the project's files are those its containers came from.
+
+        ``override`` is the last of the files, once it is there.
+        """
         self._docker = docker
         self._project = project
         self._run = run
         self._source = source
         self._files = files
         self._env_files = env_files
+        self._override = override
+        self._known: dict[str, tuple[str, list[str], list[str]]] = {}
 
     def definition(self, service: str) -> Definition:
         """Return what the project's files say of a service."""
@@ -123,6 +132,25 @@ class ComposeEngine(ServiceEngine):
         """Return the last lines of a container's log."""
         return self._docker.log_tail(replica.id, lines)
 
+    def data(self, service: str) -> Data:
+        """Return where the containers of a service keep data."""
+        described = [self._docker.inspect(entry["Id"]) for entry in self._containers(service)]
+        mounts = [mount for found in described if found is not None for mount in found["Mounts"] if mount["RW"]]
+        own = [m for m in mounts if m["Type"] == "volume" and len(m["Name"]) == GENERATED_NAME]
+        return Data(own=bool(own), shared=len(own) < len(mounts))
+
+    def image(self, name: str) -> Image | None:
+        """Return a local image."""
+        found = self._docker.image(name)
+        if found is None:
+            return None
+        age = self._docker.seconds_since(found["Created"])
+        return Image(found["Id"], tuple(sorted(found["RepoTags"] or [])), age)
+
+    def recreate(self, service: str) -> None:
+        """Have Compose replace the only container; it carries volumes over, those without a name too."""
+        self._up(service, "--force-recreate", "--scale", f"{service}=1")
+
     def _containers(self, service: str | None = None) -> list[dict[str, Any]]:
         labels = [f"{LABEL}project={self._project}", f"{LABEL}oneoff=False"]
         return self._docker.containers(labels + ([f"{LABEL}service={service}"] if service else []))
@@ -175,22 +203,35 @@ class ComposeEngine(ServiceEngine):
 
     def _command_line(self, service: str) -> list[str]:
         """Build the command from what was given, or from the labels that Compose left on the project's containers."""
-        command = ["docker", "--host", self._docker.host, "compose", "--project-name", self._project]
-        if self._source is not None:
-            directory = str(self._source)
-            files = [str(self._source / name) for name in self._files]
-            environment = [str(self._source / name) for name in self._env_files]
-        else:
-            labels = self._labels(service)
-            directory = labels.get(f"{LABEL}project.working_dir", "")
-            files = _split(labels.get(f"{LABEL}project.config_files", ""))
-            environment = _split(labels.get(f"{LABEL}project.environment_file", ""))
+        if service not in self._known:  # a service whose containers are being replaced has none for a while
+            self._known[service] = self._project_files(service)
+        directory, files, environment = self._known[service]
+        if self._override is not None and self._override.exists() and str(self._override) not in files:
+            files = [*files, str(self._override)]
         return [
-            *command,
+            *("docker", "--host", self._docker.host, "compose", "--project-name", self._project),
             *("--project-directory", directory),
             *(part for name in files for part in ("--file", name)),
             *(part for name in environment for part in ("--env-file", name)),
         ]
+
+    def _project_files(self, service: str) -> tuple[str, list[str], list[str]]:
+        """Return the project's directory, Compose files and environment files."""
+        if self._source is not None:
+            files = [str(self._source / name) for name in self._files or self._found(self._source)]
+            return str(self._source), files, [str(self._source / name) for name in self._env_files]
+        labels = self._labels(service)
+        return (
+            labels.get(f"{LABEL}project.working_dir", ""),
+            _split(labels.get(f"{LABEL}project.config_files", "")),
+            _split(labels.get(f"{LABEL}project.environment_file", "")),
+        )
+
+    def _found(self, source: Path) -> list[str]:
+        """Return the files that Compose would choose itself, which it does not once it is told of another one."""
+        found = [name for name in DEFAULT_FILES if (source / name).exists()][:1] if self._override else []
+        extra = [name.replace(".", ".override.") for name in DEFAULT_FILES]
+        return found + [name for name in extra if found and (source / name).exists()][:1]
 
     def _labels(self, service: str) -> dict[str, str]:
         """Return the labels of a container of the service, or else of any container of the project."""

@@ -10,14 +10,16 @@ from typing import TYPE_CHECKING
 
 from ansible_collections.ops.runbooks.plugins.module_utils._docker_engine import DockerEngine
 from ansible_collections.ops.runbooks.plugins.module_utils._service_compose import ComposeEngine
-from ansible_collections.ops.runbooks.plugins.module_utils._service_limiter import ComposeLimiter, LocalOverrideFile
+from ansible_collections.ops.runbooks.plugins.module_utils._service_limiter import ComposeLimiter
 from ansible_collections.ops.runbooks.plugins.module_utils._service_observer import ComposeObserver
+from ansible_collections.ops.runbooks.plugins.module_utils._service_override import LocalOverrideFile
 
 if TYPE_CHECKING:
     from ansible.module_utils.basic import AnsibleModule
-    from ansible_collections.ops.runbooks.plugins.module_utils._service_limits import LimitsEngine, OverrideFile
+    from ansible_collections.ops.runbooks.plugins.module_utils._service_limits import LimitsEngine
     from ansible_collections.ops.runbooks.plugins.module_utils._service_observed import ServiceObserver
-    from ansible_collections.ops.runbooks.plugins.module_utils._service_ports import ServiceEngine
+    from ansible_collections.ops.runbooks.plugins.module_utils._service_override import OverrideFile
+    from ansible_collections.ops.runbooks.plugins.module_utils._service_ports import RollbackEngine, ServiceEngine
 
 # An engine that does not say how a container stands in this time is itself the trouble.
 READING_TIMEOUT_SECONDS = 15
@@ -25,6 +27,15 @@ READING_TIMEOUT_SECONDS = 15
 
 def open_engine(module: AnsibleModule) -> ServiceEngine:
     """Connect; raises ConnectionFailed or MissingLibrary."""
+    return _compose(module)
+
+
+def open_roller(module: AnsibleModule) -> RollbackEngine:
+    """Connect to change images, which the override file names; raises ConnectionFailed or MissingLibrary."""
+    return _compose(module, Path(module.params["override_file"]).absolute())
+
+
+def _compose(module: AnsibleModule, override: Path | None = None) -> ComposeEngine:
     params = module.params
 
     def run(command: list[str]) -> tuple[int, str, str]:
@@ -39,6 +50,7 @@ def open_engine(module: AnsibleModule) -> ServiceEngine:
         source=Path(params["project_src"]) if params["project_src"] else None,
         files=[Path(name) for name in params["files"] or []],
         env_files=[Path(name) for name in params["env_files"] or []],
+        override=override,
     )
 
 
@@ -50,8 +62,12 @@ def open_limiter(module: AnsibleModule) -> LimitsEngine:
 
 def open_override(module: AnsibleModule) -> OverrideFile | None:
     """Return the file that keeps limits, if there is to be one."""
-    path = module.params["override_file"]
-    return LocalOverrideFile(Path(path)) if path else None
+    return kept_in(module) if module.params["override_file"] else None
+
+
+def kept_in(module: AnsibleModule) -> OverrideFile:
+    """Return the file that keeps a choice."""
+    return LocalOverrideFile(Path(module.params["override_file"]).absolute())
 
 
 def open_observer(module: AnsibleModule) -> ServiceObserver:

@@ -18,6 +18,7 @@ from ansible_collections.ops.runbooks.plugins.module_utils._service_observed imp
     Observed,
     Past,
     Usage,
+    older_images,
     repository_of,
     usage_as_return,
 )
@@ -186,10 +187,7 @@ def _container(reading: Reading, past: Past) -> dict[str, Any]:
 
 def images_before(readings: Sequence[Reading], images: Sequence[Image]) -> list[dict[str, Any]]:
     """Return the images on the host that are older than every one that a service runs, newest first."""
-    running = {reading.seen.replica.image for reading in readings}
-    age = max((image.created_seconds_ago for image in images if image.id in running), default=0.0)
-    older = {image.id: image for image in images if image.id not in running and image.created_seconds_ago >= age}
     return [
         {"id": image.id[:SHORT], "names": list(image.names), "created_seconds_ago": round(image.created_seconds_ago)}
-        for image in sorted(older.values(), key=lambda image: (image.created_seconds_ago, image.names))
+        for image in older_images({reading.seen.replica.image for reading in readings}, images)
     ]

@@ -1,17 +1,14 @@
 # Copyright (c) 2026, The ops.runbooks contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to the ops.runbooks collection: may change without notice.
-"""Change the limits of containers through the Docker API, and keep them in a file."""
+"""Change the limits of containers through the Docker API."""
 
 from __future__ import annotations
 
-import os
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.ops.runbooks.plugins.module_utils._errors import ActionFailed
-from ansible_collections.ops.runbooks.plugins.module_utils._service_limits import Host, LimitsEngine, OverrideFile
+from ansible_collections.ops.runbooks.plugins.module_utils._service_limits import Host, LimitsEngine
 from ansible_collections.ops.runbooks.plugins.module_utils._service_observer import NANO, ComposeObserver
 
 if TYPE_CHECKING:
@@ -22,7 +19,6 @@ if TYPE_CHECKING:
     from ansible_collections.ops.runbooks.plugins.module_utils._service_replicas import Replica
 
 DEFAULT_PERIOD = 100_000
-MODE = 0o644
 
 
 class ComposeLimiter(ComposeObserver, LimitsEngine):
@@ -63,37 +59,3 @@ def resources(host_config: Mapping[str, Any], limits: Limits) -> dict[str, int]:
     if limits.pids is not None:
         told["PidsLimit"] = limits.pids
     return told
-
-
-class LocalOverrideFile(OverrideFile):
-    """A file of this machine."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self.name = str(path)
-
-    def read(self) -> str | None:
-        """Return its text; None if there is no such file."""
-        try:
-            return self._path.read_text(encoding="utf-8")
-        except FileNotFoundError:
-            return None
-        except (OSError, ValueError) as error:
-            raise ActionFailed(f"Cannot read {self.name}: {error}. Check the path and its owner.") from error
-
-    def write(self, text: str) -> None:
-        """Replace its text as one step, so that Compose never reads half of it."""
-        temporary = ""
-        try:
-            handle, temporary = tempfile.mkstemp(dir=str(self._path.parent), prefix=f".{self._path.name}.")
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                file.write(text)
-            Path(temporary).chmod(self._path.stat().st_mode & 0o777 if self._path.exists() else MODE)
-            Path(temporary).replace(self._path)
-        except OSError as error:
-            if temporary and Path(temporary).exists():
-                Path(temporary).unlink()
-            raise ActionFailed(
-                f"Cannot write {self.name}: {error}. The limits hold until the next recreate; set override_file to a "
-                "folder that exists and may be written, and repeat."
-            ) from error

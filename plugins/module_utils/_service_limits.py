@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import json
 from abc import abstractmethod
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -14,6 +13,7 @@ from ansible_collections.ops.runbooks.plugins.module_utils._arguments import Arg
 from ansible_collections.ops.runbooks.plugins.module_utils._errors import ActionFailed, OpsError, PreconditionFailed
 from ansible_collections.ops.runbooks.plugins.module_utils._service_observed import Limits, Observed, ServiceObserver
 from ansible_collections.ops.runbooks.plugins.module_utils._service_options import Target, service_options
+from ansible_collections.ops.runbooks.plugins.module_utils._service_override import text_of
 from ansible_collections.ops.runbooks.plugins.module_utils._service_precondition import (
     Precondition,
     precondition_options,
@@ -22,14 +22,13 @@ from ansible_collections.ops.runbooks.plugins.module_utils._service_precondition
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from ansible_collections.ops.runbooks.plugins.module_utils._service_override import OverrideFile
     from ansible_collections.ops.runbooks.plugins.module_utils._service_ports import ServiceEngine
     from ansible_collections.ops.runbooks.plugins.module_utils._service_replicas import Definition, Replica
 
 # A replica that is this close to its new limit would reach it with the next request.
 ROOM = 0.9
 LEAST_MEMORY_BYTES = 6 * 1024 * 1024  # what the engine takes
-WRITTEN_BY = "ops.runbooks.service_limits"
-MARK = "x-written-by"
 
 
 def limits_spec() -> ArgumentSpec:
@@ -90,20 +89,6 @@ class LimitsEngine(ServiceObserver):
     @abstractmethod
     def update(self, replica: Replica, limits: Limits) -> None:
         """Set the limits that are not None; swap keeps its distance to memory."""
-
-
-class OverrideFile:
-    """Where limits are kept across a recreate; see LocalOverrideFile."""
-
-    name = ""
-
-    @abstractmethod
-    def read(self) -> str | None:
-        """Return its text; None if there is no such file."""
-
-    @abstractmethod
-    def write(self, text: str) -> None:
-        """Replace its text as one step; raises ActionFailed."""
 
 
 class Limiter:
@@ -261,19 +246,10 @@ class Limiter:
         """Return what the file has to say; None if it says it, or if nothing is to be kept."""
         if self._file is None:
             return None
-        found = self._file.read()
-        try:
-            document = json.loads(found) if found is not None else {MARK: WRITTEN_BY}
-        except ValueError:
-            document = None
-        if not isinstance(document, dict) or document.get(MARK) != WRITTEN_BY:
-            raise PreconditionFailed(
-                f"Cannot keep the limits in {self._file.name}: somebody else wrote it. Name a file of its own, or set "
-                "the limits there by hand."
-            )
+        document = self._file.document()
         definition = self._services.definition(self._request.target.service)
-        text = json.dumps(keep(document, definition, self._request.wanted), indent=2, sort_keys=True) + "\n"
-        return None if text == found else text
+        text = text_of(keep(document, definition, self._request.wanted))
+        return None if text == self._file.read() else text
 
     def _say(self, sentence: str) -> None:
         self._result["actions"].append(sentence)

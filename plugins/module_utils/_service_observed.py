@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable
+
     from ansible_collections.ops.runbooks.plugins.module_utils._service_replicas import Replica
 
 
@@ -103,6 +105,14 @@ def repository_of(image: str) -> str:
         return ""
     head, slash, last = image.partition("@")[0].rpartition("/")
     return head + slash + last.partition(":")[0]
+
+
+def older_images(running: Collection[str], images: Iterable[Image]) -> list[Image]:
+    """Return the images that are older than every one that runs, newest first."""
+    every = list(images)
+    age = max((image.created_seconds_ago for image in every if image.id in running), default=0.0)
+    older = {image.id: image for image in every if image.id not in running and image.created_seconds_ago >= age}
+    return sorted(older.values(), key=lambda image: (image.created_seconds_ago, image.names))
 
 
 def usage_as_return(usage: Usage | None, limits: Limits) -> dict[str, Any]:

@@ -6,11 +6,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from ansible_collections.ops.runbooks.plugins.module_utils._service_observed import Image
     from ansible_collections.ops.runbooks.plugins.module_utils._service_replicas import Definition, Replica
 
 
@@ -57,3 +59,27 @@ class ServiceEngine(ABC):
     @abstractmethod
     def log_tail(self, replica: Replica, lines: int) -> list[str]:
         """Return the last lines that a replica wrote, or one that says why they cannot be read."""
+
+
+@dataclass(frozen=True)
+class Data:
+    """Where the replicas of a service keep what they write."""
+
+    own: bool = False  # in volumes without a name, each replica its own, which a new one does not get
+    shared: bool = False  # in named volumes or folders of the host, which all have
+
+
+class RollbackEngine(ServiceEngine):
+    """An engine that can also replace replicas by others of another image, which the override file names."""
+
+    @abstractmethod
+    def data(self, service: str) -> Data:
+        """Return where the replicas of a service keep data."""
+
+    @abstractmethod
+    def image(self, name: str) -> Image | None:
+        """Return the image of a name or an identity; None if the host does not have it."""
+
+    @abstractmethod
+    def recreate(self, service: str) -> None:
+        """Replace the only replica by a new one that gets its volumes, stopped before the new one starts."""

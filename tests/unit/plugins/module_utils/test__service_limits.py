@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from ansible_collections.ops.runbooks.plugins.module_utils._errors import ActionFailed, OpsError, PreconditionFailed
 from ansible_collections.ops.runbooks.plugins.module_utils._service_compose import _stated, _swap
-from ansible_collections.ops.runbooks.plugins.module_utils._service_limiter import LocalOverrideFile, resources
+from ansible_collections.ops.runbooks.plugins.module_utils._service_limiter import resources
 from ansible_collections.ops.runbooks.plugins.module_utils._service_limits import (
     Limiter,
     LimitsRequest,
-    OverrideFile,
     applied,
     keep,
 )
 from ansible_collections.ops.runbooks.plugins.module_utils._service_observed import Limits, Observed, Usage
+from ansible_collections.ops.runbooks.plugins.module_utils._service_override import LocalOverrideFile, OverrideFile
 from ansible_collections.ops.runbooks.plugins.module_utils._service_replicas import Definition
 from hypothesis import given
 from hypothesis import strategies as st
@@ -193,7 +193,7 @@ def test_the_file_keeps_the_limits() -> None:
 def test_a_file_of_somebody_else_is_not_touched(text: str) -> None:
     """Refused before any limit is changed."""
     engine, file = project(), Text(text)
-    with pytest.raises(PreconditionFailed, match=r"^Cannot keep the limits in /srv/shop/limits\.json: somebody else"):
+    with pytest.raises(PreconditionFailed, match=r"^Cannot keep the choice in /srv/shop/limits\.json: somebody else"):
         run(engine, file, memory_bytes=200 * MB)
     assert (engine.calls, file.text) == ([], text)
 
