@@ -26,6 +26,7 @@ from alert_responder.dependencies import read_dependencies
 from alert_responder.documents import Evidence, Outcome, read_document
 from alert_responder.errors import ResponderError, SettingsError
 from alert_responder.incidents import Closed, Hold, Status, answer, fold
+from alert_responder.notify import AppriseTeller
 from alert_responder.runbooks import Runbook, load_catalog
 from alert_responder.runner import Request
 from alert_responder.serve import make_runner, now, open_store
@@ -106,6 +107,7 @@ def check_config(context: typer.Context) -> None:
     """Check the settings and the runbooks; print the settings, secrets as stars."""
     settings = context.obj.settings()
     load_catalog(settings.runbooks)
+    AppriseTeller(settings.notify)
     for name, value in settings:
         typer.echo(f"{name}: {plain(str(value))}")
     for service, needs in read_dependencies(settings).items():

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from pydantic import ValidationError
 
 
-_SECRET = ("token", "approver", "password", "secret", "database")
+_SECRET = ("token", "approver", "notify", "password", "secret", "database")
 
 
 class ResponderError(Exception):

@@ -477,6 +477,8 @@ class Policy(BaseModel):
     hold_probe_seconds: PositiveFloat = 10.0
     dependency_seconds: PositiveFloat = 900.0
     suggest_only: bool = False
+    notice_seconds: PositiveFloat = 86400.0
+    notice_retry_seconds: PositiveFloat = 10.0
 
 
 @dataclass(frozen=True)

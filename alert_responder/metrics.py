@@ -60,6 +60,18 @@ class Metrics:
         self.leases_lost = Counter(
             f"{name}_leases_lost", "Incidents whose lease was lost while they were worked on.", registry=self.registry
         )
+        self.notices = Counter(
+            f"{name}_notices",
+            "Attempts to tell a person, by how they ended.",
+            ["target", "kind", "result"],
+            registry=self.registry,
+        )
+        self.notices_failing = Gauge(
+            f"{name}_notices_failing",
+            "Escalations and questions that could not be told yet.",
+            ["target"],
+            registry=self.registry,
+        )
         self.errors = Counter(f"{name}_errors", "Failures of the responder itself.", ["where"], registry=self.registry)
 
     def text(self) -> bytes:

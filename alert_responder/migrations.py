@@ -95,6 +95,21 @@ MIGRATIONS: tuple[tuple[Statement, ...], ...] = (
         )
         """,
     ),
+    (
+        # Of which events a target was told; due_at is empty once that is done.
+        """
+        CREATE TABLE notices (
+          incident_id INTEGER NOT NULL REFERENCES incidents (id),
+          sequence INTEGER NOT NULL,
+          target TEXT NOT NULL,
+          attempts INTEGER NOT NULL,
+          due_at TEXT,
+          error TEXT NOT NULL,
+          PRIMARY KEY (incident_id, sequence, target)
+        ) {by_its_key}
+        """,
+        "CREATE INDEX notices_due ON notices (due_at) WHERE due_at IS NOT NULL",
+    ),
 )
 
 

@@ -21,6 +21,7 @@ import uvicorn
 from alert_responder.dependencies import read_dependencies
 from alert_responder.errors import SettingsError
 from alert_responder.metrics import Metrics
+from alert_responder.notify import AppriseTeller, Notifier
 from alert_responder.receiver import Receiver
 from alert_responder.runbooks import load_catalog
 from alert_responder.runner import AnsibleRunner
@@ -87,6 +88,16 @@ def read_place(state: Path) -> str:
         return place
 
 
+def make_notifier(settings: Settings, store: SqlStore, metrics: Metrics) -> Notifier | None:
+    """Return who tells people, if anybody is to be told."""
+    if not settings.notify:
+        log.warning(
+            "notify is empty: nobody is told of escalations and questions.", extra={"action": "start.nobody_told"}
+        )
+        return None
+    return Notifier(store, AppriseTeller(settings.notify), list(settings.notify), metrics, now, settings.policy)
+
+
 async def serve(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT; raises SettingsError if it cannot start."""
     if not settings.tokens:
@@ -116,6 +127,7 @@ async def serve(settings: Settings) -> None:
         if taken:
             log.warning("Incidents %s were found at work and go on.", taken, extra={"action": "start.took_over"})
         watchdog = Watchdog(settings.watchdog_seconds, store, catalog, metrics, now)
+        notifier = make_notifier(settings, store, metrics)
         receiver = Receiver(store, catalog, metrics, now, worker.wake, watchdog.take)
         web = Web(settings, receiver, store, metrics, now)
         server = _Server(_configuration(settings, web))
@@ -129,6 +141,8 @@ async def serve(settings: Settings) -> None:
                 group.create_task(worker.serve(stop))
                 group.create_task(server.serve(sockets=sockets))
                 group.create_task(watchdog.serve(receiver.receive, stop, settings.poll_seconds))
+                if notifier is not None:
+                    group.create_task(notifier.serve(stop, settings.poll_seconds))
                 group.create_task(_stop_server(server, stop))
         finally:
             store.close()

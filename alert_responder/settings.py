@@ -60,6 +60,9 @@ class Settings(BaseModel):
     tls_certificate: Path | None = None
     tls_key: Path | None = None
     tls_client_ca: Path | None = None
+    notify: dict[Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,64}$")], SecretStr] = Field(
+        default_factory=dict
+    )
     most_body_bytes: PositiveInt = 4 * 1024 * 1024
     most_requests_per_second: PositiveFloat = 2000.0
     concurrency: PositiveInt = 4
@@ -111,7 +114,7 @@ class Settings(BaseModel):
         return self.state / "incidents.sqlite3"
 
 
-_MAPPINGS = frozenset({"policy", "approvers"})
+_MAPPINGS = frozenset({"policy", "approvers", "notify"})
 _LISTS = frozenset({"collections", "listen", "tokens", "pass_environment"})
 
 

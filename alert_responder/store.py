@@ -67,6 +67,21 @@ class Summary:
     due_at: datetime | None
 
 
+# The kinds of events of which people are told.
+TOLD = ("asked", "escalated")
+
+
+@dataclass(frozen=True)
+class Notice:
+    """One event that one target is to be told of: which attempt this is, and why the last one failed."""
+
+    incident: int
+    sequence: int
+    target: str
+    attempts: int
+    error: str = ""
+
+
 class Store(ABC):
     """Keeps incidents. Every method is one transaction, durable when it returns; raises StoreUnavailable."""
 
@@ -124,6 +139,23 @@ class Store(ABC):
     @abstractmethod
     def past_runs(self, *, since: datetime) -> list[PastRun]:
         """Return the options that ended after ``since``, in all incidents."""
+
+    @abstractmethod
+    def claim_notices(
+        self, targets: Sequence[str], *, now: datetime, since: datetime, lease: timedelta, limit: int
+    ) -> list[Notice]:
+        """Take what is to be told now, at most ``limit`` for each target.
+
+        What happened before ``since`` is not begun to be told. What is not settled within ``lease`` is due again.
+        """
+
+    @abstractmethod
+    def settle_notice(self, notice: Notice, *, due_at: datetime | None, error: str) -> None:
+        """Put on record how an attempt ended: done for ever, or due again at ``due_at``."""
+
+    @abstractmethod
+    def failing_notices(self, targets: Sequence[str]) -> list[Notice]:
+        """Return what could not be told to these targets yet."""
 
     @abstractmethod
     def hold(self, hold: Hold) -> int:

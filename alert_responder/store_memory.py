@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -11,7 +11,19 @@ from typing_extensions import override
 
 from alert_responder.errors import Conflict, StoreUnavailable, UnknownIncident
 from alert_responder.incidents import Event, Fired, Hold, PastRun, State, Status, fold, past_runs
-from alert_responder.store import Delivery, Receipt, Store, Summary, extend, news, opening, quiet_until, superseded
+from alert_responder.store import (
+    TOLD,
+    Delivery,
+    Notice,
+    Receipt,
+    Store,
+    Summary,
+    extend,
+    news,
+    opening,
+    quiet_until,
+    superseded,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,6 +51,7 @@ class MemoryStore(Store):
     down: bool = False
     _kept: list[_Kept] = field(default_factory=list)
     _holds: list[Hold] = field(default_factory=list)
+    _notices: dict[tuple[int, int, str], tuple[Notice, datetime | None]] = field(default_factory=dict)
 
     @override
     def receive(self, deliveries: Sequence[Delivery], *, now: datetime) -> list[Receipt]:
@@ -166,6 +179,42 @@ class MemoryStore(Store):
             for number, kept in enumerate(self._kept, start=1)
             for run in past_runs(number, kept.events, runbook=kept.state.runbook or "", service=kept.state.service)
             if run.at > since
+        ]
+
+    @override
+    def claim_notices(
+        self, targets: Sequence[str], *, now: datetime, since: datetime, lease: timedelta, limit: int
+    ) -> list[Notice]:
+        self._check()
+        claimed = []
+        for target in targets:
+            due = []
+            for number, kept in enumerate(self._kept, start=1):
+                for sequence, event in enumerate(kept.events, start=1):
+                    first = Notice(number, sequence, target, 0), now if event.at > since else None
+                    notice, due_at = self._notices.get((number, sequence, target), first)
+                    if event.kind in TOLD and due_at is not None and due_at <= now:
+                        due.append(notice)
+            for notice in due[:limit]:
+                again = replace(notice, attempts=notice.attempts + 1)
+                self._notices[notice.incident, notice.sequence, target] = (again, now + lease)
+                claimed.append(again)
+        return claimed
+
+    @override
+    def settle_notice(self, notice: Notice, *, due_at: datetime | None, error: str) -> None:
+        self._check()
+        key = (notice.incident, notice.sequence, notice.target)
+        if self._notices[key][0].attempts == notice.attempts:
+            self._notices[key] = (replace(notice, error=error), due_at)
+
+    @override
+    def failing_notices(self, targets: Sequence[str]) -> list[Notice]:
+        self._check()
+        return [
+            notice
+            for _, (notice, due_at) in sorted(self._notices.items())
+            if due_at is not None and notice.error and notice.target in targets
         ]
 
     @override

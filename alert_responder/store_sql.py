@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import threading
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,19 @@ from typing_extensions import override
 from alert_responder import migrations
 from alert_responder.errors import Conflict, StoreUnavailable, UnknownIncident
 from alert_responder.incidents import EVENT, Ended, Event, Fired, Hold, PastRun, State, Status, past_runs
-from alert_responder.store import Delivery, Receipt, Store, Summary, extend, news, opening, quiet_until, superseded
+from alert_responder.store import (
+    TOLD,
+    Delivery,
+    Notice,
+    Receipt,
+    Store,
+    Summary,
+    extend,
+    news,
+    opening,
+    quiet_until,
+    superseded,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -136,6 +149,27 @@ SELECT set_config('synchronous_commit', 'on', true),
        set_config('idle_in_transaction_session_timeout', '{_BUSY_SECONDS}s', true);
 SELECT pg_advisory_xact_lock({_LOCK})
 """
+
+
+_NOTICES = sa.Table(
+    "notices",
+    _METADATA,
+    sa.Column("incident_id", sa.Integer, primary_key=True),
+    sa.Column("sequence", sa.Integer, primary_key=True),
+    sa.Column("target", sa.Text, primary_key=True),
+    sa.Column("attempts", sa.Integer),
+    sa.Column("due_at", sa.Text),
+    sa.Column("error", sa.Text),
+)
+_OF_EVENT = sa.and_(_NOTICES.c.incident_id == _EVENTS.c.incident_id, _NOTICES.c.sequence == _EVENTS.c.sequence)
+
+
+def _key(notice: Notice) -> tuple[sa.ColumnElement[bool], ...]:
+    return (
+        _NOTICES.c.incident_id == notice.incident,
+        _NOTICES.c.sequence == notice.sequence,
+        _NOTICES.c.target == notice.target,
+    )
 
 
 def _text(moment: datetime) -> str:
@@ -353,6 +387,48 @@ class SqlStore(Store):
         return [run for run in found if run.at > since]
 
     @override
+    def claim_notices(
+        self, targets: Sequence[str], *, now: datetime, since: datetime, lease: timedelta, limit: int
+    ) -> list[Notice]:
+        due = [notice for target in targets for notice in self._notices_due(target, now, since, limit)]
+        if not due:
+            # Nearly always: nothing is written for it.
+            return []
+        claimed = []
+        with self._writing() as connection:
+            for notice in due:
+                again = replace(notice, attempts=notice.attempts + 1)
+                values = {"attempts": again.attempts, "due_at": _text(now + lease)}
+                # Only as it was read: another responder may have taken it meanwhile.
+                same = (*_key(notice), _NOTICES.c.attempts == notice.attempts)
+                if connection.execute(_NOTICES.update().where(*same).values(**values)).rowcount or (
+                    notice.attempts == 0 and self._add_notice(connection, again, values)
+                ):
+                    claimed.append(again)
+        return claimed
+
+    @override
+    def settle_notice(self, notice: Notice, *, due_at: datetime | None, error: str) -> None:
+        values = {"due_at": None if due_at is None else _text(due_at), "error": error}
+        with self._writing() as connection:
+            connection.execute(
+                _NOTICES.update().where(*_key(notice), _NOTICES.c.attempts == notice.attempts).values(**values)
+            )
+
+    @override
+    def failing_notices(self, targets: Sequence[str]) -> list[Notice]:
+        query = (
+            sa.select(_NOTICES)
+            .where(_NOTICES.c.due_at.is_not(None), _NOTICES.c.error != "", _NOTICES.c.target.in_(targets))
+            .order_by(_NOTICES.c.incident_id, _NOTICES.c.sequence, _NOTICES.c.target)
+        )
+        with self._reading() as connection:
+            return [
+                Notice(row.incident_id, row.sequence, row.target, row.attempts, row.error)
+                for row in connection.execute(query)
+            ]
+
+    @override
     def hold(self, hold: Hold) -> int:
         values = {
             "service": hold.service,
@@ -393,6 +469,33 @@ class SqlStore(Store):
     @override
     def close(self) -> None:
         self._engine.dispose()
+
+    def _notices_due(self, target: str, now: datetime, since: datetime, limit: int) -> list[Notice]:
+        query = (
+            sa.select(_EVENTS.c.incident_id, _EVENTS.c.sequence, sa.func.coalesce(_NOTICES.c.attempts, 0))
+            .outerjoin(_NOTICES, sa.and_(_OF_EVENT, _NOTICES.c.target == target))
+            .where(
+                _EVENTS.c.kind.in_(TOLD),
+                sa.or_(
+                    sa.and_(_NOTICES.c.target.is_(None), _EVENTS.c.at > _text(since)), _NOTICES.c.due_at <= _text(now)
+                ),
+            )
+            .order_by(_EVENTS.c.at, _EVENTS.c.incident_id, _EVENTS.c.sequence)
+            .limit(limit)
+        )
+        with self._reading() as connection:
+            return [
+                Notice(incident, sequence, target, tried) for incident, sequence, tried in connection.execute(query)
+            ]
+
+    @staticmethod
+    def _add_notice(connection: sa.Connection, notice: Notice, values: dict[str, Any]) -> bool:
+        known = connection.scalar(sa.select(_NOTICES.c.attempts).where(*_key(notice)))
+        if known is not None:
+            return False
+        row = {"incident_id": notice.incident, "sequence": notice.sequence, "target": notice.target, "error": ""}
+        connection.execute(_NOTICES.insert().values(**row, **values))
+        return True
 
     def _receive(self, connection: sa.Connection, delivery: Delivery, now: datetime) -> Receipt:
         alert = delivery.alert

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from alert_responder.metrics import Metrics
     from alert_responder.receiver import Receiver
     from alert_responder.settings import Settings
-    from alert_responder.store import Store, Summary
+    from alert_responder.store import Notice, Store, Summary
 
 log = logging.getLogger(__name__)
 
@@ -154,7 +154,9 @@ class Web:
         age = self.clock().timestamp() - seen
         if age > _LATE_POLLS * self.settings.poll_seconds:
             raise HTTPException(503, f"The worker has not looked for work for {age:.0f} s.")
-        return JSONResponse({"status": "ready"})
+        targets = list(self.settings.notify)
+        failing = await asyncio.to_thread(self.store.failing_notices, targets) if targets else []
+        return JSONResponse({"status": "ready", "not_told": [_not_told(notice) for notice in failing]})
 
     async def exposition(self, _request: Request) -> Response:
         """Show the metrics."""
@@ -248,6 +250,16 @@ class _Answer(BaseModel):
 
     option: Annotated[str, StringConstraints(pattern=r"^[A-Z]$")]
     reason: Annotated[str, StringConstraints(min_length=1, max_length=1000, strip_whitespace=True)]
+
+
+def _not_told(notice: Notice) -> dict[str, Any]:
+    """Return a notice that could not be delivered: a responder that receives is ready, but somebody must look."""
+    return {
+        "incident": notice.incident,
+        "target": notice.target,
+        "attempts": notice.attempts,
+        "error": notice.error,
+    }
 
 
 def _number(request: Request) -> int:

@@ -122,7 +122,7 @@ def test_the_tables_of_the_queries_are_the_tables_of_the_schema(tmp_path: Path) 
     engine = sqlite_engine(tmp_path / "x.sqlite3")
     SqlStore(engine)
     found = sa.MetaData()
-    found.reflect(engine, only=["incidents", "events", "alerts", "holds"])
+    found.reflect(engine, only=[*store_sql._METADATA.tables])
     engine.dispose()
 
     assert {name: {column.name for column in table.columns} for name, table in found.tables.items()} == {

@@ -15,7 +15,7 @@ from starlette.routing import Route
 
 from alert_responder import receiver as receiving
 from alert_responder import web
-from alert_responder.incidents import Asked, Finished, Started
+from alert_responder.incidents import Asked, Escalated, Finished, Started
 from alert_responder.limits import RateLimit
 from alert_responder.metrics import Metrics
 from alert_responder.openapi import document
@@ -44,7 +44,12 @@ class Server:
         self.metrics = Metrics()
         self.woken = 0
         self.settings = Settings.model_validate(
-            {"tokens": [TOKEN, OLD_TOKEN], "approvers": {"kim": KIM}, "most_body_bytes": 100_000}
+            {
+                "tokens": [TOKEN, OLD_TOKEN],
+                "approvers": {"kim": KIM},
+                "most_body_bytes": 100_000,
+                "notify": {"oncall": "json://x"},
+            }
         )
         receiver = Receiver(self.store, Catalog({"tiny": make_runbook()}), self.metrics, lambda: NOON, self.wake)
         self.web = Web(self.settings, receiver, self.store, self.metrics, lambda: NOON)
@@ -305,6 +310,20 @@ def test_health_needs_nothing_and_readiness_needs_a_worker(server: Server) -> No
     assert (answer.status_code, "has not looked for work" in answer.json()["error"]["message"]) == (503, True)
     server.metrics.heartbeat.set(NOON.timestamp())
     assert server.ask("GET", "/readyz", headers={}).status_code == 200
+
+
+def test_readiness_says_what_could_not_be_told(server: Server) -> None:
+    """A responder that receives is ready; that nobody heard its escalation stands beside it."""
+    server.metrics.heartbeat.set(NOON.timestamp())
+    server.ask("POST", "/", content=payload())
+    server.store.append(1, [Escalated(at=NOON, reason="x", next_step="y")], owner=None)
+    lease = timedelta(seconds=60)
+    [notice] = server.store.claim_notices(["oncall"], now=NOON, since=NOON - lease, lease=lease, limit=1)
+    server.store.settle_notice(notice, due_at=NOON + lease, error="no answer")
+
+    answer = server.ask("GET", "/readyz", headers={})
+    failing = {"incident": 1, "target": "oncall", "attempts": 1, "error": "no answer"}
+    assert (answer.status_code, answer.json()) == (200, {"status": "ready", "not_told": [failing]})
 
 
 def test_requests_that_arrive_together_are_written_together(server: Server) -> None:
