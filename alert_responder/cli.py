@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from alert_responder import __version__
+from alert_responder import __version__, report
 from alert_responder import checks as runbook_checks
 from alert_responder.dependencies import read_dependencies
 from alert_responder.documents import Evidence, Outcome, read_document
@@ -216,6 +216,20 @@ def close(context: typer.Context, number: Number, reason: Reason, who: Who = Non
     """Close an incident by hand."""
     event = Closed(at=now(), status="resolved", reason=reason, who=who or getpass.getuser())
     _store(context).append(number, [event], owner=None)
+
+
+@app.command("report")
+def report_incident(context: typer.Context, number: Number) -> None:
+    """Write the post-incident review of an incident from runbooks/post-incident-review.md."""
+    settings = context.obj.settings()
+    events = _store(context).events(number)
+    runbook = load_catalog(settings.runbooks).runbooks.get(fold(events).runbook or "")
+    file = settings.runbooks / report.TEMPLATE
+    try:
+        template = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ResponderError(f"Cannot read the template of the review: {error}.") from error
+    typer.echo(report.report(number, events, runbook, template), nl=False)
 
 
 @app.command()

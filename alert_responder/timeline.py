@@ -78,9 +78,9 @@ def _lines(event: Event, started: Mapping[str, Started]) -> tuple[str, list[str]
         case Ended():
             return f"Alert {plain(event.fingerprint)} ended", []
         case Started():
-            return f"{_step(event)} started: {plain(event.reason)}", [_why(one) for one in event.considered]
+            return f"{step_name(event)} started: {plain(event.reason)}", [why(one) for one in event.considered]
         case Finished():
-            return _finished(event, _step(started[event.run]))
+            return _finished(event, step_name(started[event.run]))
         case Asked():
             return f"Option {event.option} waits for approval until {event.expires_at:%Y-%m-%d %H:%M:%S}Z", []
         case Approved() | Denied():
@@ -91,7 +91,7 @@ def _lines(event: Event, started: Mapping[str, Started]) -> tuple[str, list[str]
             return f"Released: {plain(event.reason)}", []
         case Escalated():
             return "Escalated: " + plain(event.reason), [
-                *(_why(one) for one in event.considered),
+                *(why(one) for one in event.considered),
                 f"next step: {plain(event.next_step)}",
             ]
         case Closed():
@@ -99,7 +99,8 @@ def _lines(event: Event, started: Mapping[str, Started]) -> tuple[str, list[str]
             return f"Closed as {event.status}{who}: {plain(event.reason)}", []
 
 
-def _step(event: Started) -> str:
+def step_name(event: Started) -> str:
+    """Name a step."""
     names = {
         "option": f"Option {event.option}",
         "rehearse": f"Dry run of option {event.option}",
@@ -145,7 +146,8 @@ def _check(check: Mapping[str, Any]) -> str:
     return f"check {plain(check.get('name'))}: {plain(check.get('value'))}, expected {expected}: {verdict}"
 
 
-def _why(considered: Considered) -> str:
+def why(considered: Considered) -> str:
+    """Say why an option was chosen or passed over, and on which values."""
     mark = "chosen" if considered.chosen else "passed over"
     values = ", ".join(f"{plain(name)}={plain(value)}" for name, value in considered.values.items())
     return f"option {considered.option} {mark}: {plain(considered.why)}" + (f" [{values}]" if values else "")
