@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from alert_responder import __version__, report
+from alert_responder import __version__, report, stats
 from alert_responder import checks as runbook_checks
 from alert_responder.dependencies import read_dependencies
 from alert_responder.documents import Evidence, Outcome, read_document
@@ -230,6 +230,51 @@ def report_incident(context: typer.Context, number: Number) -> None:
     except (OSError, UnicodeDecodeError) as error:
         raise ResponderError(f"Cannot read the template of the review: {error}.") from error
     typer.echo(report.report(number, events, runbook, template), nl=False)
+
+
+@app.command("stats")
+def show_stats(
+    context: typer.Context,
+    *,
+    since: Annotated[datetime | None, typer.Option(help="From when on, in UTC; else the last 90 days.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show what came of each runbook and option: runs, recoveries, times, escalations, flaps, and what to change."""
+    settings = context.obj.settings()
+    begin = since.replace(tzinfo=UTC) if since else now() - timedelta(days=90)
+    lines = stats.stats(_store(context).records(since=begin), load_catalog(settings.runbooks), settings.policy)
+    if as_json:
+        _print_json({"since": begin.isoformat(), "stats": [line.document() for line in lines]})
+        return
+    columns = (
+        "Runbook",
+        "Option",
+        "Incidents",
+        "Runs",
+        "Healed",
+        "Recovered",
+        "in (median, 95th)",
+        "Escalated",
+        "Flaps",
+    )
+    table = _table(*columns, "Took (median, 95th)", "Expected", "Suggested")
+    for line in lines:
+        cells = (
+            line.runbook,
+            line.option,
+            *map(str, (line.incidents, line.runs, line.healed, line.recoveries)),
+            _pair(line.recovery_median, line.recovery_95th),
+            *map(str, (line.escalations, line.flaps)),
+            _pair(line.measured_median, line.measured_95th),
+            f"{line.expected} s" if line.expected is not None else "",
+            line.suggestion,
+        )
+        table.add_row(*map(Text, cells))
+    _console().print(table)
+
+
+def _pair(one: float | None, other: float | None) -> str:
+    return "" if one is None or other is None else f"{one:.1f} s, {other:.1f} s"
 
 
 @app.command()

@@ -19,6 +19,7 @@ from alert_responder.alerts import Alert, Moment
 from alert_responder.documents import Evidence, Outcome
 from alert_responder.errors import ResponderError
 from alert_responder.runbooks import judge
+from alert_responder.trust import falls_back, trust
 
 if TYPE_CHECKING:
     from alert_responder.runbooks import Option, Runbook
@@ -477,6 +478,10 @@ class Policy(BaseModel):
     hold_probe_seconds: PositiveFloat = 10.0
     dependency_seconds: PositiveFloat = 900.0
     suggest_only: bool = False
+    trust_runs: PositiveInt = 10
+    fallback_runs: PositiveInt = 4
+    fallback_ratio: Annotated[float, Field(ge=0, le=1)] = 0.5
+    promote_ratio: Annotated[float, Field(ge=0, le=1)] = 0.95
     notice_seconds: PositiveFloat = 86400.0
     notice_retry_seconds: PositiveFloat = 10.0
 
@@ -519,13 +524,15 @@ class Healing:
 class Surroundings:
     """What a decision must know beyond its own incident.
 
-    What ran elsewhere lately, the holds in force, and the incidents of services that its own service depends on.
+    What ran elsewhere lately, the holds in force, the incidents of services that its own service depends on, and what
+    came of this runbook's options in earlier incidents.
     """
 
     incident: int = 0
     past: tuple[PastRun, ...] = ()
     holds: tuple[Hold, ...] = ()
     healing: tuple[Healing, ...] = ()
+    earlier: tuple[PastRun, ...] = ()
 
 
 ALONE = Surroundings()
@@ -759,7 +766,7 @@ def _climb(state: State, runbook: Runbook, now: datetime, policy: Policy, surrou
     return (
         _wait_for_dependency(state, now, policy, surroundings)
         or _take_back(state, runbook, policy)
-        or _next_option(state, runbook, now, policy)
+        or _next_option(state, runbook, now, policy, surroundings)
     )
 
 
@@ -818,7 +825,7 @@ def _last_change(state: State) -> Ran | None:
     return None
 
 
-def _next_option(state: State, runbook: Runbook, now: datetime, policy: Policy) -> Step:
+def _next_option(state: State, runbook: Runbook, now: datetime, policy: Policy, surroundings: Surroundings) -> Step:
     evidence = _fresh_evidence(state, now, policy)
     if evidence is None:
         return Run(
@@ -826,10 +833,11 @@ def _next_option(state: State, runbook: Runbook, now: datetime, policy: Policy) 
         )
     considered, chosen = _choose(state, runbook, evidence, policy)
     if chosen is not None:
-        if chosen.automation == "auto" and not policy.suggest_only:
+        doubt = _doubt(chosen, policy, surroundings)
+        if chosen.automation == "auto" and not doubt:
             return Run("option", chosen.reason, chosen.letter, chosen.idempotent, considered=considered)
         if chosen.automation != "manual":
-            return _with_approval(state, runbook, chosen, considered, now=now, policy=policy)
+            return _with_approval(state, runbook, chosen, considered, now=now, policy=policy, why=doubt)
         return Escalate(
             f"Option {chosen.letter} ({chosen.title}) fits the evidence and is done by hand.",
             _run_it(runbook, chosen),
@@ -846,8 +854,25 @@ def _next_option(state: State, runbook: Runbook, now: datetime, policy: Policy) 
     )
 
 
+def _doubt(option: Option, policy: Policy, surroundings: Surroundings) -> str:
+    """Say why an option needs approval that is marked auto; empty if it does not."""
+    if policy.suggest_only:
+        return "policy.suggest_only is set"
+    given = trust((run for run in surroundings.earlier if run.incident != surroundings.incident), option.letter, policy)
+    if falls_back(given, policy):
+        return f"{given}, and below {policy.fallback_ratio:.0%} a person decides"
+    return ""
+
+
 def _with_approval(
-    state: State, runbook: Runbook, option: Option, considered: tuple[Considered, ...], *, now: datetime, policy: Policy
+    state: State,
+    runbook: Runbook,
+    option: Option,
+    considered: tuple[Considered, ...],
+    *,
+    now: datetime,
+    policy: Policy,
+    why: str,
 ) -> Step:
     """Rehearse, ask, and go on as the answer says."""
     letter, what = option.letter, f"Option {option.letter} ({option.title})"
@@ -858,7 +883,9 @@ def _with_approval(
         return Escalate(f"{what} was denied by {denied.who}: {denied.reason}", _by_hand(runbook), considered)
     rehearsal = _rehearsal(state, letter)
     if rehearsal is None:
-        return Run("rehearse", f"{what} needs approval: what it would do comes first.", letter, considered=considered)
+        because = f" ({why})" if why else ""
+        reason = f"{what} needs approval{because}: what it would do comes first."
+        return Run("rehearse", reason, letter, considered=considered)
     if state.asked is None or state.asked.option != letter:
         return Ask(letter, rehearsal.run, now + timedelta(seconds=policy.approval_seconds), option.reason)
     if now < state.asked.expires_at:

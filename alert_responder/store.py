@@ -82,6 +82,15 @@ class Notice:
     error: str = ""
 
 
+@dataclass(frozen=True)
+class Record:
+    """One incident from its first to its last event."""
+
+    id: int
+    identity: str
+    events: tuple[Event, ...]
+
+
 class Store(ABC):
     """Keeps incidents. Every method is one transaction, durable when it returns; raises StoreUnavailable."""
 
@@ -156,6 +165,14 @@ class Store(ABC):
     @abstractmethod
     def failing_notices(self, targets: Sequence[str]) -> list[Notice]:
         """Return what could not be told to these targets yet."""
+
+    @abstractmethod
+    def runs_of(self, runbook: str, *, incidents: int) -> list[PastRun]:
+        """Return the options that ran in the newest ``incidents`` of one runbook."""
+
+    @abstractmethod
+    def records(self, *, since: datetime) -> list[Record]:
+        """Return every incident that was opened since, the oldest first, with its events."""
 
     @abstractmethod
     def hold(self, hold: Hold) -> int:

@@ -16,6 +16,7 @@ from alert_responder.store import (
     Delivery,
     Notice,
     Receipt,
+    Record,
     Store,
     Summary,
     extend,
@@ -216,6 +217,22 @@ class MemoryStore(Store):
             for _, (notice, due_at) in sorted(self._notices.items())
             if due_at is not None and notice.error and notice.target in targets
         ]
+
+    @override
+    def runs_of(self, runbook: str, *, incidents: int) -> list[PastRun]:
+        self._check()
+        mine = [pair for pair in enumerate(self._kept, start=1) if pair[1].state.runbook == runbook][-incidents:]
+        return [
+            run
+            for number, kept in mine
+            for run in past_runs(number, kept.events, runbook=runbook, service=kept.state.service)
+        ]
+
+    @override
+    def records(self, *, since: datetime) -> list[Record]:
+        self._check()
+        every = (Record(number, kept.identity, tuple(kept.events)) for number, kept in enumerate(self._kept, start=1))
+        return [record for record in every if record.events[0].at >= since]
 
     @override
     def hold(self, hold: Hold) -> int:

@@ -22,6 +22,7 @@ from alert_responder.store import (
     Delivery,
     Notice,
     Receipt,
+    Record,
     Store,
     Summary,
     extend,
@@ -372,19 +373,27 @@ class SqlStore(Store):
     def past_runs(self, *, since: datetime) -> list[PastRun]:
         # The incidents in which a step ended lately; their starts may be older.
         lately = sa.select(_EVENTS.c.incident_id).where(_EVENTS.c.kind == "finished", _EVENTS.c.at > _text(since))
+        return [run for run in self._runs_in(lately) if run.at > since]
+
+    @override
+    def runs_of(self, runbook: str, *, incidents: int) -> list[PastRun]:
+        newest = sa.select(_INCIDENTS.c.id).where(_INCIDENTS.c.runbook == runbook)
+        return self._runs_in(newest.order_by(_INCIDENTS.c.id.desc()).limit(incidents))
+
+    @override
+    def records(self, *, since: datetime) -> list[Record]:
         query = (
-            sa.select(_INCIDENTS.c.id, _INCIDENTS.c.runbook, _INCIDENTS.c.service, _EVENTS.c.data)
+            sa.select(_INCIDENTS.c.id, _INCIDENTS.c.identity, _EVENTS.c.data)
             .join(_EVENTS, _EVENTS.c.incident_id == _INCIDENTS.c.id)
-            .where(_INCIDENTS.c.id.in_(lately), _EVENTS.c.kind.in_(("started", "finished")))
+            .where(_INCIDENTS.c.opened_at >= _text(since))
             .order_by(_INCIDENTS.c.id, _EVENTS.c.sequence)
         )
-        found: list[PastRun] = []
         with self._reading() as connection:
             rows = connection.execute(query).all()
-        for (incident, runbook, service), group in groupby(rows, key=lambda row: (row.id, row.runbook, row.service)):
-            events = [EVENT.validate_json(row.data) for row in group]
-            found.extend(past_runs(incident, events, runbook=runbook or "", service=service))
-        return [run for run in found if run.at > since]
+        return [
+            Record(incident, identity, tuple(EVENT.validate_json(row.data) for row in group))
+            for (incident, identity), group in groupby(rows, key=lambda row: (row.id, row.identity))
+        ]
 
     @override
     def claim_notices(
@@ -496,6 +505,21 @@ class SqlStore(Store):
         row = {"incident_id": notice.incident, "sequence": notice.sequence, "target": notice.target, "error": ""}
         connection.execute(_NOTICES.insert().values(**row, **values))
         return True
+
+    def _runs_in(self, incidents: sa.Select[tuple[int]]) -> list[PastRun]:
+        query = (
+            sa.select(_INCIDENTS.c.id, _INCIDENTS.c.runbook, _INCIDENTS.c.service, _EVENTS.c.data)
+            .join(_EVENTS, _EVENTS.c.incident_id == _INCIDENTS.c.id)
+            .where(_INCIDENTS.c.id.in_(incidents), _EVENTS.c.kind.in_(("started", "finished")))
+            .order_by(_INCIDENTS.c.id, _EVENTS.c.sequence)
+        )
+        found: list[PastRun] = []
+        with self._reading() as connection:
+            rows = connection.execute(query).all()
+        for (incident, runbook, service), group in groupby(rows, key=lambda row: (row.id, row.runbook, row.service)):
+            events = [EVENT.validate_json(row.data) for row in group]
+            found.extend(past_runs(incident, events, runbook=runbook or "", service=service))
+        return found
 
     def _receive(self, connection: sa.Connection, delivery: Delivery, now: datetime) -> Receipt:
         alert = delivery.alert

@@ -51,6 +51,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _CLEAN_UP_SECONDS = 3600.0
+# So many of a runbook's newest incidents tell how far its options may be trusted.
+_JUDGED_INCIDENTS = 100
 # A lease is renewed so often; when that fails for half of it, the work is ended, which leaves the rest of the lease for
 # ending it and for clocks that differ.
 _RENEWALS = 6
@@ -258,7 +260,13 @@ class Worker:
     def _surroundings(self, incident: int, state: State) -> Surroundings:
         now = self.clock()
         past = self.store.past_runs(since=now - timedelta(seconds=self.policy.window_seconds))
-        return Surroundings(incident, tuple(past), tuple(self.store.holds(now=now)), tuple(self._healing(state)))
+        return Surroundings(
+            incident,
+            tuple(past),
+            tuple(self.store.holds(now=now)),
+            tuple(self._healing(state)),
+            tuple(self.store.runs_of(state.runbook or "", incidents=_JUDGED_INCIDENTS)),
+        )
 
     def _healing(self, state: State) -> list[Healing]:
         """Return who heals what this incident's service depends on, and what has become of the one it waits for."""

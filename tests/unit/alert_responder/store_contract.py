@@ -264,6 +264,28 @@ class StoreContract:
         ]
         assert [run.incident for run in store.past_runs(since=NOON)] == [1]
 
+    def test_the_runs_of_one_runbook_come_from_its_newest_incidents(self, store: Store) -> None:
+        """Old runs count as long as the runbook was not used since; another runbook's never do."""
+        healed = finish(outcome=make_outcome("recovered"))
+        for number, runbook in enumerate(("tiny", "tiny", "big", "tiny"), start=1):
+            store.receive([deliver(f"i{number}", service=f"s{number}", runbook=runbook)], now=NOON)
+        for number in (1, 2, 3):
+            store.append(number, [start(action="option", option="A"), healed], owner=None)
+
+        assert [run.incident for run in store.runs_of("tiny", incidents=9)] == [1, 2]
+        assert store.runs_of("tiny", incidents=2) == [PastRun(2, "tiny", "s2", "A", NOON, "recovered")]
+        assert store.runs_of("none", incidents=9) == []
+
+    def test_records_are_whole_incidents_from_a_time_on(self, store: Store) -> None:
+        """Incidents with all their events, the oldest first."""
+        store.receive([deliver("old", service="a")], now=NOON - SECOND)
+        store.receive([deliver("one", service="b"), deliver("two", service="c")], now=NOON)
+        store.append(2, [Closed(at=NOON + SECOND, status="recovered", reason="x")], owner=None)
+
+        found = store.records(since=NOON)
+        assert [(record.id, record.identity, len(record.events)) for record in found] == [(2, "one", 2), (3, "two", 1)]
+        assert list(found[0].events) == store.events(2)
+
     def test_holds_are_in_force_between_their_times_until_lifted(self, store: Store) -> None:
         """A pause holds until it is lifted, a window from its start to its end."""
         pause = Hold(starts_at=NOON, who="kim", reason="release")

@@ -69,6 +69,19 @@ def test_incidents_are_listed_and_shown(ask: Callable[..., tuple[int, str, str]]
     assert len(json.loads(ask("incidents", "show", "1", "--json")[1])["events"]) == 4
 
 
+def test_what_the_record_says_is_reported_and_counted(
+    ask: Callable[..., tuple[int, str, str]], store: SqlStore, tmp_path: Path
+) -> None:
+    """The review is Markdown; the statistics are a table and JSON, from a time on."""
+    assert ask("report", "1")[1].startswith("# Post-incident review: ThingFull\n")
+    assert "tiny" in ask("stats")[1]
+    [line] = json.loads(ask("stats", "--since", "2026-11-01", "--json")[1])["stats"]
+    assert (line["runbook"], line["option"], line["incidents"], line["runs"]) == ("tiny", "", 1, 0)
+    assert json.loads(ask("stats", "--since", "2999-01-01", "--json")[1])["stats"] == []
+    (tmp_path / "runbooks" / "post-incident-review.md").unlink()
+    assert "Cannot read the template of the review" in ask("report", "1")[2]
+
+
 @pytest.mark.parametrize(("word", "kind"), [("approve", "approved"), ("deny", "denied")])
 def test_a_person_answers(ask: Callable[..., tuple[int, str, str]], store: SqlStore, word: str, kind: str) -> None:
     """The answer is on record with name and reason; a second one is refused."""
