@@ -76,9 +76,19 @@ def _no_runbook(alert: Alert, catalog: Catalog) -> str:
     return f"no runbook answers alert {alert.name[:80]!r}"
 
 
+def identity_labels(alert: Alert, runbook: Runbook) -> dict[str, str]:
+    """Return the labels that tell this alert's incident from others; none if that is its fingerprint."""
+    entry = _entry(alert, runbook)
+    return _identity_labels(alert, entry.identity if entry else ())
+
+
+def _identity_labels(alert: Alert, names: tuple[str, ...]) -> dict[str, str]:
+    values = {name: alert.labels.get(name, "") for name in names}
+    usable = all(0 < len(value) <= _LONGEST_IDENTITY_VALUE for value in values.values())
+    return values if usable else {}
+
+
 def _identity(alert: Alert, names: tuple[str, ...]) -> str:
     """Hash what tells two incidents apart, so that the key has one length whatever the labels hold."""
-    values = {name: alert.labels.get(name, "") for name in names}
-    usable = values and all(0 < len(value) <= _LONGEST_IDENTITY_VALUE for value in values.values())
-    key = [alert.name, values if usable else alert.fingerprint]
+    key = [alert.name, _identity_labels(alert, names) or alert.fingerprint]
     return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()

@@ -25,6 +25,7 @@ from alert_responder.notify import AppriseTeller, Notifier
 from alert_responder.receiver import Receiver
 from alert_responder.runbooks import load_catalog
 from alert_responder.runner import AnsibleRunner
+from alert_responder.silences import AlertmanagerSilences, NoSilences, Silences
 from alert_responder.store_sql import SqlStore, postgresql_engine, sqlite_engine
 from alert_responder.watchdog import Watchdog
 from alert_responder.web import Web
@@ -88,6 +89,14 @@ def read_place(state: Path) -> str:
         return place
 
 
+def make_silences(settings: Settings, metrics: Metrics) -> Silences:
+    """Return what mutes the alert of an incident while it is worked on."""
+    if settings.alertmanager_url is None:
+        return NoSilences()
+    author, token = settings.alertmanager_author, settings.alertmanager_token
+    return AlertmanagerSilences(settings.alertmanager_url, author, metrics, now, token)
+
+
 def make_notifier(settings: Settings, store: SqlStore, metrics: Metrics) -> Notifier | None:
     """Return who tells people, if anybody is to be told."""
     if not settings.notify:
@@ -115,6 +124,7 @@ async def serve(settings: Settings) -> None:
             clock=now,
             policy=settings.policy,
             dependencies=dependencies,
+            silences=make_silences(settings, metrics),
             concurrency=settings.concurrency,
             poll_seconds=settings.poll_seconds,
             lease_seconds=settings.lease_seconds,

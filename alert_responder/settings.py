@@ -63,6 +63,9 @@ class Settings(BaseModel):
     notify: dict[Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,64}$")], SecretStr] = Field(
         default_factory=dict
     )
+    alertmanager_url: Annotated[str, StringConstraints(pattern=r"^https?://[^/?#@]+(/[^?#@]*)?$")] | None = None
+    alertmanager_token: SecretStr | None = None
+    alertmanager_author: Annotated[str, StringConstraints(min_length=1, max_length=100)] = "alert-responder"
     most_body_bytes: PositiveInt = 4 * 1024 * 1024
     most_requests_per_second: PositiveFloat = 2000.0
     concurrency: PositiveInt = 4

@@ -39,6 +39,7 @@ from alert_responder.incidents import (
 )
 from alert_responder.routing import declared_labels
 from alert_responder.runner import Report, Request, Runner
+from alert_responder.silences import NoSilences, Silences, labels_to_silence
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,6 +54,8 @@ log = logging.getLogger(__name__)
 _CLEAN_UP_SECONDS = 3600.0
 # So many of a runbook's newest incidents tell how far its options may be trusted.
 _JUDGED_INCIDENTS = 100
+_SWEEP_SECONDS = 60.0
+_MOST_SWEPT = 10_000
 # A lease is renewed so often; when that fails for half of it, the work is ended, which leaves the rest of the lease for
 # ending it and for clocks that differ.
 _RENEWALS = 6
@@ -69,6 +72,7 @@ class Worker:
     clock: Callable[[], datetime]
     policy: Policy = field(default_factory=Policy)
     dependencies: Dependencies = field(default_factory=dict)
+    silences: Silences = field(default_factory=NoSilences)
     owner: str = field(default_factory=lambda: uuid.uuid4().hex)
     concurrency: int = 4
     poll_seconds: float = 1.0
@@ -87,6 +91,7 @@ class Worker:
         """Work until told to stop; then give running steps some time to end, and end what does not."""
         self._renewed_at = asyncio.get_running_loop().time()
         cleaning = asyncio.create_task(self._clean_up_regularly())
+        sweeping = asyncio.create_task(self._sweep_regularly())
         renewing = asyncio.create_task(self._renew_regularly())
         try:
             while not stop.is_set():
@@ -94,12 +99,13 @@ class Worker:
                 await self._pause(stop)
         finally:
             cleaning.cancel()
+            sweeping.cancel()
             if self._at_work:
                 await asyncio.wait(self._at_work.values(), timeout=self.stop_seconds)
             for task in self._at_work.values():
                 task.cancel()
             renewing.cancel()
-            await asyncio.gather(*self._at_work.values(), cleaning, renewing, return_exceptions=True)
+            await asyncio.gather(*self._at_work.values(), cleaning, sweeping, renewing, return_exceptions=True)
 
     async def look_for_work(self) -> None:
         """Claim what is due and begin to work on it."""
@@ -141,7 +147,13 @@ class Worker:
             self.wake()
 
     async def work(self, incident: int) -> None:
-        """Go on with one leased incident until it has to wait or is over."""
+        """Go on with one leased incident until it has to wait or is over; no silence outlives that."""
+        try:
+            await self._go_on(incident)
+        finally:
+            await self.silences.lift(incident)
+
+    async def _go_on(self, incident: int) -> None:
         state = await self._load(incident)
         if state.running is not None:
             state = await self._reconcile(incident, state, state.running)
@@ -219,6 +231,10 @@ class Worker:
             step.reason,
             extra=_about("run.started", incident),
         )
+        if step.action in ("option", "undo"):
+            labels_of = labels_to_silence(state.alert, runbook)
+            reason = f"{step.action} {step.option} of {runbook.runbook} runs."
+            await self.silences.put(incident, labels_of, seconds=timeout_seconds, reason=reason)
         report = await self.runner.run(request)
         return await self._finish(incident, state.runbook or "", started, report)
 
@@ -331,6 +347,16 @@ class Worker:
                 "Incident %d: the lease is lost; its run is ended.", incident, extra=_about("lease.lost", incident)
             )
             self._at_work[incident].cancel()
+
+    async def _sweep_regularly(self) -> None:
+        """End what a dead responder, or an Alertmanager that was away, left silent; the first time at the start."""
+        while True:
+            try:
+                open_ones = await asyncio.to_thread(self.store.summaries, status=Status.OPEN, limit=_MOST_SWEPT)
+                await self.silences.sweep({line.id for line in open_ones})
+            except ResponderError as error:
+                log.error("Silences were not swept: %s", error, extra={"action": "store.unavailable"})  # noqa: TRY400
+            await asyncio.sleep(_SWEEP_SECONDS)
 
     async def _clean_up_regularly(self) -> None:
         while True:

@@ -15,13 +15,14 @@ from alert_responder.metrics import Metrics
 from alert_responder.routing import Route, route
 from alert_responder.runbooks import Catalog
 from alert_responder.runner import Report, Request, Runner
+from alert_responder.silences import Silences
 from alert_responder.store import Delivery
 from alert_responder.store_memory import MemoryStore
 from alert_responder.worker import Worker, read_report
 from tests.unit.alert_responder.makers import NOON, make_alert, make_evidence, make_option, make_outcome, make_runbook
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection, Mapping
     from datetime import datetime
 
 EVIDENCE = {"runbook_evidence": make_evidence(a=True, b=True, c=True).model_dump(by_alias=True)}
@@ -306,6 +307,57 @@ def test_work_whose_lease_cannot_be_renewed(shared: bool, unheard_seconds: float
 
     world.disturb = cut
     assert asyncio.run(_renew_in_the_middle(world, unheard_seconds=unheard_seconds)) == ended
+
+
+@dataclass
+class FakeSilences(Silences):
+    """Keeps which incidents are silent."""
+
+    silent: dict[int, tuple[dict[str, str], float, str]] = field(default_factory=dict)
+    calls: list[str] = field(default_factory=list)
+
+    async def put(self, incident: int, labels: Mapping[str, str], *, seconds: float, reason: str) -> None:
+        self.calls.append(f"put {incident}")
+        self.silent[incident] = (dict(labels), seconds, reason)
+
+    async def lift(self, incident: int) -> None:
+        self.calls.append(f"lift {incident}")
+        self.silent.pop(incident, None)
+
+    async def sweep(self, keep: Collection[int]) -> None:
+        self.calls.append(f"sweep {sorted(keep)}")
+        self.silent = {incident: one for incident, one in self.silent.items() if incident in keep}
+
+
+@pytest.mark.parametrize("how", ["recovered", "decaying", "unknown", "explodes"])
+def test_an_incident_is_silent_only_while_an_option_runs(how: str) -> None:
+    """From the start of its option, for its limit, until it waits, ends or fails."""
+    world = World(option_a=[done(outcome(how))] if how != "explodes" else [], verify=[done(outcome("unknown"))] * 9)
+    silences = world.worker.silences = FakeSilences()
+    seen = []
+    world.runner.on_run = lambda request: seen.append((request.playbook, dict(silences.silent)))
+    world.work()
+
+    silent = {1: ({"alertname": "ThingFull", "instance": "db1:5432"}, 5, "option A of tiny runs.")}
+    assert seen[:2] == [("ops.tests.diagnose", {}), ("ops.tests.option_a", silent)]
+    assert silences.silent == {}
+
+
+def test_what_a_dead_responder_left_silent_is_swept_at_the_start() -> None:
+    """The silences of incidents at work are kept; the others are ended before long."""
+    world = World(option_a=[done(outcome("recovered"))])
+    silences = world.worker.silences = FakeSilences({1: ({}, 5, ""), 99: ({}, 5, "")})
+
+    async def serve() -> None:
+        stop = asyncio.Event()
+        serving = asyncio.create_task(world.worker.serve(stop))
+        while 99 in silences.silent or not silences.calls:  # noqa: ASYNC110 -- the fake tells nobody
+            await asyncio.sleep(0.01)
+        stop.set()
+        await serving
+
+    asyncio.run(asyncio.wait_for(serve(), 10))
+    assert any(call.startswith("sweep") for call in silences.calls)
 
 
 def test_a_store_that_fails_after_a_run_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
