@@ -83,7 +83,7 @@ def _rule_problems(project: Path, catalog: Catalog) -> Iterator[str]:
 
 
 def _alert_rules(project: Path) -> list[dict[str, Any]]:
-    document = _yaml(project / RULES) or {}
+    document = read_yaml(project / RULES) or {}
     return [rule for group in document.get("groups", []) for rule in group.get("rules", []) if "alert" in rule]
 
 
@@ -96,12 +96,12 @@ def _playbook_problems(project: Path, catalog: Catalog) -> Iterator[str]:
         steps += [(option.letter, option.playbook) for option in runbook.options]
         undone = [(f"undo of {option.letter}", option.undo) for option in runbook.options if option.undo]
         for step, name in (*steps, *undone):
-            path = _playbook_path(project, name)
+            path = playbook_path(project, name)
             expected[path] = where
             if not path.is_file():
                 yield f"{where}: the playbook of {step}, {name}, does not exist ({path.relative_to(project)})"
         for step, name in steps:
-            path = _playbook_path(project, name)
+            path = playbook_path(project, name)
             if path.is_file():
                 found = _content_problems(project, path, runbook, step)
                 yield from (f"{path.relative_to(project)}: {problem}" for problem in found)
@@ -110,7 +110,8 @@ def _playbook_problems(project: Path, catalog: Catalog) -> Iterator[str]:
             yield f"{path.relative_to(project)}: no runbook uses it"
 
 
-def _playbook_path(project: Path, name: str) -> Path:
+def playbook_path(project: Path, name: str) -> Path:
+    """Return the file of a playbook that is named in full or by its path."""
     if name.startswith(COLLECTION):
         return project / "playbooks" / f"{name.removeprefix(COLLECTION).replace('.', '/')}.yml"
     return project / name
@@ -118,7 +119,7 @@ def _playbook_path(project: Path, name: str) -> Path:
 
 def _content_problems(project: Path, path: Path, runbook: Runbook, step: str) -> Iterator[str]:
     """A playbook names its own runbook and option, runs on the group of the runbook, and uses what is declared."""
-    document = _yaml(path)
+    document = read_yaml(path)
     mappings = list(_mappings(document))
     hosts = {mapping["hosts"] for mapping in mappings if "hosts" in mapping}
     if hosts != {runbook.target_group}:
@@ -212,7 +213,8 @@ def _anchors(file: Path) -> set[str]:
     }
 
 
-def _yaml(path: Path) -> Any:
+def read_yaml(path: Path) -> Any:
+    """Return one YAML document; raises CatalogError."""
     try:
         return yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError) as error:

@@ -11,7 +11,7 @@ import os
 import sys
 import uuid
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from alert_responder import __version__, report, stats
+from alert_responder import __version__, report, review, stats
 from alert_responder import checks as runbook_checks
 from alert_responder.dependencies import read_dependencies
 from alert_responder.documents import Evidence, Outcome, read_document
@@ -271,6 +271,49 @@ def show_stats(
         )
         table.add_row(*map(Text, cells))
     _console().print(table)
+
+
+@app.command("review")
+def show_reviews(
+    context: typer.Context,
+    name: Annotated[str | None, typer.Argument(metavar="RUNBOOK")] = None,
+    *,
+    done: Annotated[bool, typer.Option("--done", help="Mark RUNBOOK reviewed today.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """List the runbooks that are due for a review and why, or mark one reviewed."""
+    settings = context.obj.settings()
+    catalog = load_catalog(settings.runbooks)
+    today = now().date()
+    if done:
+        if name is None:
+            raise typer.BadParameter("Which one? alert-responder review RUNBOOK --done.")
+        file = settings.runbooks / f"{catalog.get(name).runbook}.md"
+        review.mark(file, today=today, content=review.content_of(settings.project, catalog.get(name)))
+        listed = settings.runbooks / "README.md"
+        listed.write_text(runbook_checks.index(load_catalog(settings.runbooks), settings.runbooks), encoding="utf-8")
+        typer.echo(f"Marked as reviewed on {today}: {file}, {listed}. Commit both.")
+        return
+    chosen = [catalog.get(name)] if name is not None else list(catalog.runbooks.values())
+    found = {runbook.runbook: _why_due(context, runbook, today) for runbook in chosen}
+    if as_json:
+        _print_json({"due": [{"runbook": name, "reasons": reasons} for name, reasons in found.items() if reasons]})
+        return
+    table = _table("Runbook", "Owner", "Reviewed", "Due because")
+    for runbook in chosen:
+        if reasons := found[runbook.runbook]:
+            table.add_row(*map(Text, (runbook.runbook, runbook.owner, str(runbook.reviewed), "; ".join(reasons))))
+    _console().print(table)
+
+
+def _why_due(context: typer.Context, runbook: Runbook, today: date) -> list[str]:
+    settings: Settings = context.obj.settings()
+    day_after = datetime.combine(runbook.reviewed, time(), UTC) + timedelta(days=1)
+    # A checkout without a responder has no incidents to count.
+    stored = settings.database is not None or settings.file.is_file()
+    incidents = open_store(settings).uses(runbook.runbook, since=day_after) if stored else 0
+    content = review.content_of(settings.project, runbook)
+    return review.due(runbook, today=today, incidents=incidents, content=content)
 
 
 def _pair(one: float | None, other: float | None) -> str:

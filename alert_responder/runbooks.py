@@ -192,6 +192,7 @@ class Runbook(_Model):
     service: Name
     owner: Sentence
     reviewed: date
+    reviewed_content: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{16}$")] | None = None
     review_every_days: PositiveInt
     target_group: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$")]
     alerts: Annotated[tuple[AlertEntry, ...], Field(strict=False)]

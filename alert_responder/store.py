@@ -171,6 +171,10 @@ class Store(ABC):
         """Return the options that ran in the newest ``incidents`` of one runbook."""
 
     @abstractmethod
+    def uses(self, runbook: str, *, since: datetime) -> int:
+        """Return how many incidents of one runbook were opened since."""
+
+    @abstractmethod
     def records(self, *, since: datetime) -> list[Record]:
         """Return every incident that was opened since, the oldest first, with its events."""
 

@@ -229,6 +229,12 @@ class MemoryStore(Store):
         ]
 
     @override
+    def uses(self, runbook: str, *, since: datetime) -> int:
+        self._check()
+        states = [kept.state for kept in self._kept]
+        return sum(state.runbook == runbook and state.opened_at >= since for state in states)
+
+    @override
     def records(self, *, since: datetime) -> list[Record]:
         self._check()
         every = (Record(number, kept.identity, tuple(kept.events)) for number, kept in enumerate(self._kept, start=1))

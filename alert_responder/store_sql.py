@@ -381,6 +381,14 @@ class SqlStore(Store):
         return self._runs_in(newest.order_by(_INCIDENTS.c.id.desc()).limit(incidents))
 
     @override
+    def uses(self, runbook: str, *, since: datetime) -> int:
+        query = sa.select(sa.func.count()).where(
+            _INCIDENTS.c.runbook == runbook, _INCIDENTS.c.opened_at >= _text(since)
+        )
+        with self._reading() as connection:
+            return connection.scalar(query) or 0
+
+    @override
     def records(self, *, since: datetime) -> list[Record]:
         query = (
             sa.select(_INCIDENTS.c.id, _INCIDENTS.c.identity, _EVENTS.c.data)

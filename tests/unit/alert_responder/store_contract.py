@@ -275,6 +275,8 @@ class StoreContract:
         assert [run.incident for run in store.runs_of("tiny", incidents=9)] == [1, 2]
         assert store.runs_of("tiny", incidents=2) == [PastRun(2, "tiny", "s2", "A", NOON, "recovered")]
         assert store.runs_of("none", incidents=9) == []
+        assert store.uses("tiny", since=NOON) == 3
+        assert store.uses("tiny", since=NOON + SECOND) == 0
 
     def test_records_are_whole_incidents_from_a_time_on(self, store: Store) -> None:
         """Incidents with all their events, the oldest first."""

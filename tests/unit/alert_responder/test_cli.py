@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -80,6 +81,23 @@ def test_what_the_record_says_is_reported_and_counted(
     assert json.loads(ask("stats", "--since", "2999-01-01", "--json")[1])["stats"] == []
     (tmp_path / "runbooks" / "post-incident-review.md").unlink()
     assert "Cannot read the template of the review" in ask("report", "1")[2]
+
+
+def test_reviews_are_listed_and_marked(
+    ask: Callable[..., tuple[int, str, str]], store: SqlStore, tmp_path: Path
+) -> None:
+    """A runbook whose time is up is listed until it is marked; the index then shows the new day."""
+    file = tmp_path / "runbooks" / "db-connections.md"
+    file.write_text(re.sub(r"^reviewed: .*$", "reviewed: 2020-01-01", file.read_text(), count=1, flags=re.MULTILINE))
+    assert ask("runbooks", "index")[0] == 0
+    assert "it is reviewed every 90 days" in ask("review", "db-connections")[1]
+    assert "db-connections" in [one["runbook"] for one in json.loads(ask("review", "--json")[1])["due"]]
+
+    assert "Commit both" in ask("review", "db-connections", "--done")[1]
+    assert json.loads(ask("review", "db-connections", "--json")[1]) == {"due": []}
+    assert ask("runbooks", "index", "--check")[0] == 0
+    assert ask("review", "--done")[0] == 2
+    assert ask("review", "nope", "--done")[::2] == (1, ask("review", "nope")[2])
 
 
 @pytest.mark.parametrize(("word", "kind"), [("approve", "approved"), ("deny", "denied")])
