@@ -40,6 +40,8 @@ class Http:
     timeout_seconds: float = 3.0
     validate_certs: bool = True
     ca_path: str | None = None
+    user: str | None = None
+    password: str | None = field(default=None, repr=False)
 
     @classmethod
     def from_params(cls, params: Mapping[str, Any]) -> Http:
@@ -47,11 +49,13 @@ class Http:
         names = ("token", "timeout_seconds", "validate_certs", "ca_path")
         return cls(params["url"].rstrip("/"), **{name: params[name] for name in names})
 
-    def send(self, path: str = "", *, method: str = "GET", data: str | None = None) -> tuple[int, str]:
+    def send(
+        self, path: str = "", *, method: str = "GET", data: str | None = None, content_type: str = "application/json"
+    ) -> tuple[int, str]:
         """Return status and body, whatever the status; raises OSError or ValueError if there is no answer."""
         headers = {"Authorization": f"Bearer {self.token}"} if self.token else {}
         if data is not None:
-            headers["Content-Type"] = "application/json"
+            headers["Content-Type"] = content_type
         try:
             answer = open_url(
                 self.url + path,
@@ -62,6 +66,9 @@ class Http:
                 validate_certs=self.validate_certs,
                 ca_path=self.ca_path,
                 follow_redirects="none",
+                url_username=self.user,
+                url_password=self.password,
+                force_basic_auth=self.user is not None,
                 use_proxy=False,
             )
             return answer.status, answer.read(BODY_LIMIT).decode("utf-8", "replace")

@@ -40,6 +40,9 @@ def recovery_spec() -> ArgumentSpec:
         "method": {"type": "str", "choices": ["GET", "HEAD", "POST"], "default": "GET"},
         "status": {"type": "list", "elements": "int", "default": [200]},
         "body_contains": {"type": "str"},
+        "form": {"type": "dict"},
+        "login_user": {"type": "str"},
+        "login_password": {"type": "str", "no_log": True},
     }
     redis = {
         "login_host": {"type": "str", "default": "localhost"},
@@ -144,6 +147,8 @@ def _probe(given: Mapping[str, Any]) -> Probe:
         raise ValueError(f"Probe {given['name']!r} needs an expectation: one of {', '.join(RELATIONS)}.")
     if relation is not None and kind in JUDGED_BY_THEMSELVES:
         raise ValueError(f"Probe {given['name']!r}: {kind} is good or bad by itself and takes no {relation}.")
+    if kind == "http" and given[kind]["form"] and given[kind]["method"] != "POST":
+        raise ValueError(f"Probe {given['name']!r}: a form is sent with method POST.")
     settings = dict(given[kind])
     # A service that does not answer is bad. What only reports on it (Prometheus, the engine) leaves it unknown.
     settings["unreachable_is"] = given["unreachable_is"] or ("unknown" if kind in ("promql", "container") else "bad")

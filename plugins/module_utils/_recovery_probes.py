@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import socket
 import traceback
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
 
 from ansible_collections.ops.runbooks.plugins.module_utils import _prometheus as prometheus
 from ansible_collections.ops.runbooks.plugins.module_utils._errors import ConnectionFailed, MissingLibrary, OpsError
@@ -33,6 +35,9 @@ except ImportError:
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+
+FORM = "application/x-www-form-urlencoded"
 
 
 def require_libraries(probes: Iterable[Probe]) -> None:
@@ -61,8 +66,10 @@ def _judge(probe: Probe, value: Any) -> Reading:
 
 def _http(probe: Probe) -> Reading:
     settings = probe.settings
+    http = replace(Http.from_params(settings), user=settings["login_user"], password=settings["login_password"])
+    form = urlencode(settings["form"]) if settings["form"] else None
     try:
-        status, body = Http.from_params(settings).send(method=settings["method"])
+        status, body = http.send(method=settings["method"], data=form, content_type=FORM)
     except (OSError, ValueError) as error:
         return _unreachable(probe, f"no answer from {settings['url']}: {cause(error)}")
     if status not in settings["status"]:

@@ -71,6 +71,15 @@ options:
           body_contains:
             description: Text that the answer must contain.
             type: str
+          form:
+            description: Fields of a form that is sent, with V(POST).
+            type: dict
+          login_user:
+            description: User, or client, of HTTP basic authentication.
+            type: str
+          login_password:
+            description: Its password.
+            type: str
           token:
             description: Bearer token.
             type: str

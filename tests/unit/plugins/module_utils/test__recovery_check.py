@@ -133,6 +133,11 @@ def test_recovery_can_be_required() -> None:
             "Probe 'h': http is good or bad by itself and takes no below.",
             id="superfluous expectation",
         ),
+        pytest.param(
+            params(probe("f", "http", {"method": "GET", "form": {"a": "b"}})),
+            "Probe 'f': a form is sent with method POST.",
+            id="form without POST",
+        ),
     ],
 )
 def test_probes_that_prove_nothing_are_refused(given: dict[str, Any], message: str) -> None:

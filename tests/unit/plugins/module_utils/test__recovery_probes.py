@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 HTTP = {
     "method": "GET",
     "status": [200],
+    "form": None,
+    "login_user": None,
+    "login_password": None,
     "body_contains": None,
     "token": None,
     "timeout_seconds": 2.0,
@@ -55,6 +58,13 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header("Location", "/ok")
         self.end_headers()
         self.wfile.write(body.encode())
+
+    def do_POST(self) -> None:
+        """Tell what was sent, and by whom."""
+        form = self.rfile.read(int(self.headers["Content-Length"])).decode()
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(f"{self.headers['Content-Type']} {form} {self.headers['Authorization']}".encode())
 
     def log_message(self, *args: Any) -> None:
         """Say nothing."""
@@ -97,6 +107,15 @@ def test_http_is_judged_by_status_and_body(
     """The status is the value; a wrong body makes a good status bad."""
     reading = read(Probe("p", "http", {**HTTP, "url": server + path, **settings}))
     assert (reading.good, reading.value) == (good, value)
+
+
+def test_http_sends_a_form_as_a_client_does(server: str) -> None:
+    """Encoded as a form, with basic authentication."""
+    sent = {"method": "POST", "form": {"grant_type": "client_credentials", "a b": "1&2"}}
+    told = "application/x-www-form-urlencoded grant_type=client_credentials&a+b=1%262 Basic cHJvYmU6c2VjcmV0"
+    settings = {**sent, "login_user": "probe", "login_password": "secret", "body_contains": told}
+    reading = read(Probe("p", "http", {**HTTP, "url": f"{server}/ok", **settings}))
+    assert reading.good is True, reading
 
 
 @pytest.mark.parametrize(("unreachable_is", "good"), [("bad", False), ("unknown", None)])
