@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 SECTIONS = ("Overview", "Quick Reference", "Diagnosis Steps", "Resolution Steps", "Escalation", "Post-Incident")
 RULES = "observability/prometheus/alerts.yml"
+# The responder cannot heal itself: its alerts lead to its documentation.
+OWN_RULES = "observability/prometheus/responder-alerts.yml"
 COLLECTION = "ops.runbooks."
 TEMPLATE = "_template.md"
 # An alert that always fires, so that its absence is the alarm, has no runbook to start.
@@ -31,6 +33,7 @@ _OPTION = re.compile(r"Option ([A-Z]): (.+)")
 _LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
 _FENCED = re.compile(r"^[ ]*```.*?^[ ]*```", re.MULTILINE | re.DOTALL)
 _RUNBOOK_URL = re.compile(r"(?:^|/)(runbooks/[^/#?]+\.md)(?:#.*)?$")
+_PAGE_URL = re.compile(r"/blob/main/([\w./-]+\.md)#([\w-]+)$")
 _INPUT = re.compile(r"inputs\.([a-z][a-z0-9_]*)")
 
 
@@ -42,6 +45,7 @@ def problems(settings: Settings) -> list[str]:
         return [str(error)]
     found = [
         *_rule_problems(settings.project, catalog),
+        *_own_rule_problems(settings.project),
         *_playbook_problems(settings.project, catalog),
     ]
     for path in sorted(settings.runbooks.glob("*.md")):
@@ -82,8 +86,19 @@ def _rule_problems(project: Path, catalog: Catalog) -> Iterator[str]:
         yield f"{entries[name, service][0].runbook}.md: alert {name} of {service} has no rule in {RULES}"
 
 
-def _alert_rules(project: Path) -> list[dict[str, Any]]:
-    document = read_yaml(project / RULES) or {}
+def _own_rule_problems(project: Path) -> Iterator[str]:
+    """Each alert about the responder leads to a heading in a page of this project."""
+    if not (project / OWN_RULES).is_file():
+        return
+    for rule in _alert_rules(project, OWN_RULES):
+        url = _PAGE_URL.search(rule.get("annotations", {}).get("runbook_url", ""))
+        page = project / url[1] if url is not None else None
+        if url is None or page is None or not page.is_file() or url[2] not in _anchors(page):
+            yield f"{OWN_RULES}: runbook_url of alert {rule['alert']} does not lead to a heading of a page here"
+
+
+def _alert_rules(project: Path, rules: str = RULES) -> list[dict[str, Any]]:
+    document = read_yaml(project / rules) or {}
     return [rule for group in document.get("groups", []) for rule in group.get("rules", []) if "alert" in rule]
 
 

@@ -652,9 +652,9 @@ def _hold_back(  # noqa: PLR0917 -- the arguments of decide
     here = [run for run in mine if run.service == state.service]
     if len(here) >= policy.runs_per_window:
         why = f"Options of {runbook.runbook} ran {len(here)} times on {state.service}"
-    elif _only_failures(mine, policy.breaker_failures):
+    elif runbook.runbook in (broken := open_breakers(past, policy)):
         why = f"The last {policy.breaker_failures} options of {runbook.runbook} did not heal"
-    elif _only_failures(past, policy.fleet_breaker_failures):
+    elif "all" in broken:
         why = f"The last {policy.fleet_breaker_failures} options of all runbooks did not heal"
     else:
         same = [run.at for run in here if run.option == step.option]
@@ -668,6 +668,18 @@ def _hold_back(  # noqa: PLR0917 -- the arguments of decide
         f"Find the cause. {_run_it(runbook, runbook.option(step.option))}",
         step.considered,
     )
+
+
+def open_breakers(past: Iterable[PastRun], policy: Policy) -> set[str]:
+    """Return the runbooks of which the last options did not heal; ``all`` if those of the whole fleet did not."""
+    every = list(past)
+    runbooks = {run.runbook for run in every}
+    broken = {
+        name
+        for name in runbooks
+        if _only_failures([run for run in every if run.runbook == name], policy.breaker_failures)
+    }
+    return broken | ({"all"} if _only_failures(every, policy.fleet_breaker_failures) else set())
 
 
 def _only_failures(past: list[PastRun], count: int) -> bool:

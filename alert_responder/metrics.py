@@ -47,6 +47,17 @@ class Metrics:
         self.heartbeat = Gauge(
             f"{name}_heartbeat_timestamp_seconds", "When the worker last looked for work.", registry=self.registry
         )
+        self.store_contact = Gauge(
+            f"{name}_store_contact_timestamp_seconds",
+            "When the store last answered the worker.",
+            registry=self.registry,
+        )
+        self.breaker = Gauge(
+            f"{name}_breaker_open",
+            "Whether the last options of a runbook did not heal, so that a person is called; `all` for every runbook.",
+            ["runbook"],
+            registry=self.registry,
+        )
         self.watchdog_seen = Gauge(
             f"{name}_watchdog_last_seen_timestamp_seconds",
             "When the heartbeat of alerting arrived last.",

@@ -36,6 +36,7 @@ from alert_responder.incidents import (
     Wait,
     decide,
     fold,
+    open_breakers,
 )
 from alert_responder.routing import declared_labels
 from alert_responder.runner import Report, Request, Runner
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _CLEAN_UP_SECONDS = 3600.0
+_BREAKER_SECONDS = 10.0
 # So many of a runbook's newest incidents tell how far its options may be trusted.
 _JUDGED_INCIDENTS = 100
 _SWEEP_SECONDS = 60.0
@@ -78,6 +80,7 @@ class Worker:
     poll_seconds: float = 1.0
     lease_seconds: float = 60.0
     stop_seconds: float = 30.0
+    _breakers_at: datetime | None = None
     shared: bool = False  # whether other responders work on the same store
     _renewed_at: float = 0.0
     _at_work: dict[int, asyncio.Task[None]] = field(default_factory=dict)
@@ -304,12 +307,21 @@ class Worker:
         return Closed(at=self.clock(), status=step.status, reason=step.reason)
 
     async def _observe(self) -> None:
-        counts, oldest = await asyncio.to_thread(lambda: (self.store.counts(), self.store.oldest_due()))
         now = self.clock()
+        self.metrics.heartbeat.set(now.timestamp())
+        counts, oldest = await asyncio.to_thread(lambda: (self.store.counts(), self.store.oldest_due()))
+        self.metrics.store_contact.set(now.timestamp())
         for status in ("open", "unmatched", "escalated"):
             self.metrics.open.labels(status).set(counts.get(status, 0))
         self.metrics.queue_age.set(max(0.0, (now - oldest).total_seconds()) if oldest else 0.0)
-        self.metrics.heartbeat.set(now.timestamp())
+        if self._breakers_at is None or abs((now - self._breakers_at).total_seconds()) >= _BREAKER_SECONDS:
+            self._breakers_at = now
+            past = await asyncio.to_thread(
+                self.store.past_runs, since=now - timedelta(seconds=self.policy.window_seconds)
+            )
+            broken = open_breakers(past, self.policy)
+            for runbook in ("all", *self.catalog.runbooks):
+                self.metrics.breaker.labels(runbook).set(runbook in broken)
 
     async def _pause(self, stop: asyncio.Event) -> None:
         waits = [asyncio.create_task(event.wait()) for event in (stop, self._news)]

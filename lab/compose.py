@@ -99,12 +99,15 @@ def down() -> None:
 
 def write_configuration(settings: dict[str, str], state: Path = STATE) -> list[str]:
     """Write the configuration that is derived for the lab; return the services whose files changed."""
-    rules = derive_rules(_load(OBSERVABILITY / "prometheus" / "alerts.yml"))
+    rules = {
+        name: yaml.safe_dump(derive_rules(_load(OBSERVABILITY / "prometheus" / name)), sort_keys=False)
+        for name in ("alerts.yml", "responder-alerts.yml")
+    }
     responder = f"http://host.docker.internal:{settings[port_variable('responder')]}"
     routes = derive_alertmanager(_load(OBSERVABILITY / "alertmanager" / "alertmanager.yml"), responder)
     wanted = {
         state / "prometheus" / "prometheus.yml": (ROOT / "lab" / "config" / "prometheus.yml").read_text(),
-        state / "prometheus" / "alerts.yml": yaml.safe_dump(rules, sort_keys=False),
+        **{state / "prometheus" / name: text for name, text in rules.items()},
         state / "alertmanager" / "alertmanager.yml": yaml.safe_dump(routes, sort_keys=False),
     }
     changed = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 CONFIG = ROOT / "lab" / "responder.yml"
 RECORD = STATE / "responder"
 LOG = STATE / "responder.log"
+TARGETS = STATE / "prometheus" / "responder.json"
 PID = STATE / "responder.pid"
 START_SECONDS = 30
 STOP_SECONDS = 40
@@ -78,6 +80,7 @@ def start() -> None:
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline and process.poll() is None:
         if answers():
+            _scrape(f"host.docker.internal:{environment()[port_variable('responder')]}")
             return
         time.sleep(0.2)
     stop()
@@ -96,12 +99,22 @@ def stop() -> None:
         PID.unlink(missing_ok=True)
     if not ours:
         return  # the number belongs to somebody else by now
+    _scrape()
     os.kill(pid, signal.SIGTERM)
     deadline = time.monotonic() + STOP_SECONDS
     while _runs(pid):
         if time.monotonic() > deadline:
             os.kill(pid, signal.SIGKILL)
         time.sleep(0.1)
+
+
+def _scrape(*targets: str) -> None:
+    """Tell the lab's Prometheus where the responder is; none while there is none, or its absence would be an alert."""
+    unfinished = TARGETS.with_suffix(".unfinished")
+    unfinished.parent.mkdir(parents=True, exist_ok=True)
+    unfinished.write_text(json.dumps([{"targets": targets, "labels": {"instance": "responder"}}]))
+    unfinished.chmod(0o644)
+    unfinished.replace(TARGETS)
 
 
 def forget() -> None:

@@ -69,9 +69,12 @@ def derive_rules(production: Document) -> Document:
 def derive_alertmanager(production: Document, responder: str) -> Document:
     """Return the lab's Alertmanager configuration: it reports to the responder at ``responder``, within seconds.
 
-    The lab has no machine outside to notice that it fell silent, so the heartbeat ends at Alertmanager.
+    The lab has no machine outside to notice that it fell silent, so the heartbeat ends at Alertmanager. Nobody is on
+    call: what the responder's own alerts say is put on record by it.
     """
     derived = deepcopy(production)
+    derived["receivers"] = [one for one in derived["receivers"] if one["name"] != "on-call"]
+    derived["route"]["routes"] = [one for one in derived["route"]["routes"] if one["receiver"] != "on-call"]
     for receiver in derived["receivers"]:
         if receiver["name"] == "dead-mans-switch":
             del receiver["webhook_configs"]

@@ -269,8 +269,14 @@ def test_every_target_is_up_and_every_rule_is_loaded(running_lab: Lab, root: Pat
     assert running_lab.prometheus("redis_up")[0]["value"] == 1
     answer = json.loads(running_lab.http(f"{running_lab.address('prometheus')}/api/v1/rules").body)
     loaded = [(rule["name"], rule["labels"].get("reason")) for g in answer["data"]["groups"] for rule in g["rules"]]
-    production = yaml.safe_load((root / "observability/prometheus/alerts.yml").read_text())
-    expected = [(rule["alert"], rule["labels"].get("reason")) for g in production["groups"] for rule in g["rules"]]
+    rules = root / "observability" / "prometheus"
+    production = [yaml.safe_load((rules / name).read_text()) for name in ("alerts.yml", "responder-alerts.yml")]
+    expected = [
+        (rule["alert"], rule["labels"].get("reason"))
+        for one in production
+        for g in one["groups"]
+        for rule in g["rules"]
+    ]
     assert sorted(loaded, key=str) == sorted(expected, key=str)
     assert all(rule["health"] == "ok" for g in answer["data"]["groups"] for rule in g["rules"])
 

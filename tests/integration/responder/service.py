@@ -57,7 +57,7 @@ class Service:
         self.process = subprocess.Popen(
             [sys.executable, "-m", "alert_responder", "--config", str(self.config), "serve"], env=environment
         )
-        self.until(self._answers, seconds=20)
+        self.until(self._answers, seconds=90)
 
     def _answers(self) -> bool:
         try:
@@ -70,7 +70,7 @@ class Service:
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         assert self.process is not None
         self.process.send_signal(number)
-        code = self.process.wait(20)
+        code = self.process.wait(60)
         self.process = None
         return code
 
@@ -98,7 +98,7 @@ class Service:
             for event in self.events(number)
         ]
 
-    def until(self, reached: Callable[[], bool], *, seconds: float = 60) -> None:
+    def until(self, reached: Callable[[], bool], *, seconds: float = 180) -> None:
         deadline = time.monotonic() + seconds
         while not reached():
             assert time.monotonic() < deadline, "it did not happen in time"

@@ -110,10 +110,20 @@ OPTION = """\
       vars: {outcome_runbook: thing-full, outcome_option: A}
 """
 
+OWN_RULES = """\
+groups:
+  - name: own
+    rules:
+      - alert: Down
+        expr: up == 0
+        annotations: {runbook_url: https://example.com/blob/main/docs/responder.md#responder}
+"""
+
 FILES = {
     "runbooks/thing-full.md": RUNBOOK,
     "runbooks/scaling.md": "# Scale services\n",
     "observability/prometheus/alerts.yml": RULES,
+    "observability/prometheus/responder-alerts.yml": OWN_RULES,
     "playbooks/thing_full/diagnose.yml": PLAY.replace("verify", "diagnose"),
     "playbooks/thing_full/verify.yml": PLAY,
     "playbooks/thing_full/a_empty.yml": OPTION,
@@ -224,6 +234,13 @@ def test_nothing_is_said_when_everything_fits(project: Path) -> None:
             "#option-b",
             "the link #option-b leads to a heading that does not exist",
             id="anchor",
+        ),
+        pytest.param(
+            "observability/prometheus/responder-alerts.yml",
+            "#responder}",
+            "#gone}",
+            "runbook_url of alert Down does not lead to a heading of a page here",
+            id="own-alert",
         ),
         pytest.param(
             "runbooks/thing-full.md",

@@ -393,6 +393,44 @@ def test_a_store_that_is_down_is_waited_for() -> None:
     assert world.work()[-1] == "closed"
 
 
+def test_contact_with_the_store_and_the_loop_itself_are_told_apart() -> None:
+    """Without its store the worker still looks for work, and says since when it has not reached it."""
+    world = World(option_a=[done(outcome("recovered"))])
+    world.work()
+    world.store.down = True
+    world.now += timedelta(seconds=50)
+    asyncio.run(world.worker.look_for_work())
+
+    value = world.metrics.registry.get_sample_value
+    assert value("alert_responder_heartbeat_timestamp_seconds") == (NOON + timedelta(seconds=50)).timestamp()
+    assert value("alert_responder_store_contact_timestamp_seconds") == NOON.timestamp()
+
+
+def test_an_open_breaker_is_shown_and_closes_with_its_window() -> None:
+    """Three options in a row that did not heal; looked at every ten seconds."""
+    world = World()
+    for number in range(1, 4):
+        started = Started(at=NOON, run=f"r{number}", action="option", option="ABC"[number - 1], reason="x")
+        failed = read_report(done(outcome("not_recovered")), started, runbook="tiny", at=NOON)
+        world.store.append(1, [started, failed], owner=None)
+    world.store.append(1, [Closed(at=NOON, status="resolved", reason="x")], owner=None)
+
+    def shown() -> list[float | None]:
+        asyncio.run(world.worker.look_for_work())
+        names = ("tiny", "all")
+        get = world.metrics.registry.get_sample_value
+        return [get("alert_responder_breaker_open", {"runbook": name}) for name in names]
+
+    assert shown() == [1, 0]
+    world.worker.policy = Policy(fleet_breaker_failures=3)
+    world.now += timedelta(seconds=9)
+    assert shown() == [1, 0]
+    world.now += timedelta(seconds=1)
+    assert shown() == [1, 1]
+    world.now += timedelta(hours=1)
+    assert shown() == [0, 0]
+
+
 def test_one_incident_that_breaks_the_worker_stops_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
     """An unexpected error is counted, its lease ends by itself, and other services are worked on."""
     world = World()
