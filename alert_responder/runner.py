@@ -59,11 +59,11 @@ class Runner(ABC):
 
     @abstractmethod
     async def run(self, request: Request) -> Report:
-        """Run one playbook to its end or its limit; cancelling the task ends the run with all its processes."""
+        """Run one playbook to its end or its limit; cancelling the task leaves nothing that `recover` cannot settle."""
 
     @abstractmethod
-    def recover(self, run: str) -> Report:
-        """Say how a run ended that another, dead responder began; what is left of it is ended first."""
+    async def recover(self, run: str) -> Report:
+        """Say how a run ended that another, dead responder began; what can only be left behind is ended first."""
 
     @abstractmethod
     def clean_up(self) -> None:
@@ -130,7 +130,10 @@ class AnsibleRunner(Runner):
         )
 
     @override
-    def recover(self, run: str) -> Report:
+    async def recover(self, run: str) -> Report:
+        return await asyncio.to_thread(self._recover, run)
+
+    def _recover(self, run: str) -> Report:
         folder = self._folder / run
         self._end(run)
         if not (folder / JOB).exists():
@@ -141,13 +144,7 @@ class AnsibleRunner(Runner):
 
     @override
     def clean_up(self) -> None:
-        if not self._folder.is_dir():
-            return
-        runs = sorted(self._folder.iterdir(), key=lambda folder: folder.stat().st_mtime, reverse=True)
-        oldest = time.time() - self._keep_days * 86400
-        for position, folder in enumerate(runs):
-            if position >= self._keep_runs or folder.stat().st_mtime < oldest:
-                shutil.rmtree(folder, ignore_errors=True)
+        remove_old_runs(self._folder, keep_runs=self._keep_runs, keep_days=self._keep_days)
 
     def _prepare(self, request: Request) -> Path:
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -198,6 +195,17 @@ class AnsibleRunner(Runner):
                 ", ".join(map(str, sorted(survivors))),
                 extra={"action": "run.not_ended"},
             )
+
+
+def remove_old_runs(folder: Path, *, keep_runs: int, keep_days: float) -> None:
+    """Remove the folders of runs beyond the newest ``keep_runs``, and those older than ``keep_days``."""
+    if not folder.is_dir():
+        return
+    runs = sorted(folder.iterdir(), key=lambda one: one.stat().st_mtime, reverse=True)
+    oldest = time.time() - keep_days * 86400
+    for position, one in enumerate(runs):
+        if position >= keep_runs or one.stat().st_mtime < oldest:
+            shutil.rmtree(one, ignore_errors=True)
 
 
 def environment(project: Path, collections: Sequence[Path], pass_environment: Sequence[str]) -> dict[str, str]:

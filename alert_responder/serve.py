@@ -24,7 +24,8 @@ from alert_responder.metrics import Metrics
 from alert_responder.notify import AppriseTeller, Notifier
 from alert_responder.receiver import Receiver
 from alert_responder.runbooks import load_catalog
-from alert_responder.runner import AnsibleRunner
+from alert_responder.runner import AnsibleRunner, Runner
+from alert_responder.runner_awx import AwxRunner, Controller
 from alert_responder.silences import AlertmanagerSilences, NoSilences, Silences
 from alert_responder.store_sql import SqlStore, postgresql_engine, sqlite_engine
 from alert_responder.watchdog import Watchdog
@@ -57,8 +58,10 @@ def open_store(settings: Settings) -> SqlStore:
     return SqlStore(sqlite_engine(settings.file), settle=settle)
 
 
-def make_runner(settings: Settings) -> AnsibleRunner:
+def make_runner(settings: Settings) -> Runner:
     """Return the runner that the settings describe."""
+    if settings.executor == "awx":
+        return make_awx_runner(settings)
     return AnsibleRunner(
         folder=settings.state / "runs",
         project=settings.project,
@@ -69,6 +72,17 @@ def make_runner(settings: Settings) -> AnsibleRunner:
         keep_days=settings.keep_days,
         place=read_place(settings.state),
     )
+
+
+def make_awx_runner(settings: Settings) -> AwxRunner:
+    """Return the runner that hands playbooks to AWX."""
+    if settings.awx_url is None or settings.awx_token is None:
+        raise SettingsError("Cannot use AWX: awx_url and awx_token are needed.")
+    controller = Controller(
+        settings.awx_url, settings.awx_token, settings.awx_prefix, settings.awx_organization, settings.awx_ca_file
+    )
+    folder, keep_runs, keep_days = settings.state / "runs", settings.keep_runs, settings.keep_days
+    return AwxRunner(controller, folder=folder, keep_runs=keep_runs, keep_days=keep_days)
 
 
 def read_place(state: Path) -> str:

@@ -63,6 +63,12 @@ class Settings(BaseModel):
     notify: dict[Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,64}$")], SecretStr] = Field(
         default_factory=dict
     )
+    executor: Literal["local", "awx"] = "local"
+    awx_url: Annotated[str, StringConstraints(pattern=r"^https?://[^/?#@]+$")] | None = None
+    awx_prefix: Literal["/api/v2", "/api/controller/v2"] = "/api/v2"
+    awx_token: SecretStr | None = None
+    awx_organization: Annotated[str, StringConstraints(min_length=1, max_length=512)] = "Default"
+    awx_ca_file: Path | None = None
     alertmanager_url: Annotated[str, StringConstraints(pattern=r"^https?://[^/?#@]+(/[^?#@]*)?$")] | None = None
     alertmanager_token: SecretStr | None = None
     alertmanager_author: Annotated[str, StringConstraints(min_length=1, max_length=100)] = "alert-responder"
@@ -101,6 +107,12 @@ class Settings(BaseModel):
             raise ValueError("expected tls_certificate and tls_key together")
         if self.tls_client_ca is not None and self.tls_certificate is None:
             raise ValueError("expected tls_certificate and tls_key beside tls_client_ca")
+        return self
+
+    @model_validator(mode="after")
+    def _whole_awx(self) -> Settings:
+        if self.executor == "awx" and (self.awx_url is None or self.awx_token is None):
+            raise ValueError("expected awx_url and awx_token beside executor: awx")
         return self
 
     @model_validator(mode="before")
@@ -143,7 +155,7 @@ def load_settings(file: Path | None, environment: Mapping[str, str]) -> Settings
             "state": (where / settings.state.expanduser()).resolve(),
             **{
                 name: (where / path.expanduser()).resolve()
-                for name in ("tls_certificate", "tls_key", "tls_client_ca")
+                for name in ("tls_certificate", "tls_key", "tls_client_ca", "awx_ca_file")
                 if (path := getattr(settings, name)) is not None
             },
         }

@@ -244,7 +244,7 @@ class Worker:
     async def _reconcile(self, incident: int, state: State, running: Started) -> State:
         """Find out how a step ended that another owner had begun."""
         if running.place in ("", self.runner.place):
-            report = await asyncio.to_thread(self.runner.recover, running.run)
+            report = await self.runner.recover(running.run)
         else:
             reason = f"the responder of {running.place} was not heard of any more while it ran"
             report = Report("interrupted", began=True, reason=reason, seconds=0.0)

@@ -113,16 +113,16 @@ def test_a_cancelled_run_leaves_no_process(runner: AnsibleRunner) -> None:
     asyncio.run(cancel())
 
     assert processes_of("r1") == set()
-    assert runner.recover("r1").result == "interrupted"
+    assert asyncio.run(runner.recover("r1")).result == "interrupted"
 
 
 def test_what_a_run_left_is_read_after_a_restart(runner: AnsibleRunner) -> None:
     """A finished run is known again from its folder; one that never began is told apart."""
     report = run(runner, "a_mend")
 
-    recovered = runner.recover("r1")
+    recovered = asyncio.run(runner.recover("r1"))
     assert (recovered.result, recovered.published) == ("done", report.published)
-    never = runner.recover("never")
+    never = asyncio.run(runner.recover("never"))
     assert (never.result, never.began) == ("failed_launch", False)
 
 

@@ -174,7 +174,7 @@ class ModelRunner(Runner):
             self.at_work[service] -= 1
         return self.left[request.run]
 
-    def recover(self, run: str) -> Report:
+    async def recover(self, run: str) -> Report:
         return self.left.get(run, Report("failed_launch", began=False, reason="it had not begun", seconds=0.0))
 
     def clean_up(self) -> None:

@@ -52,7 +52,7 @@ class FakeRunner(Runner):
         await asyncio.sleep(0)
         return replies.pop(0)
 
-    def recover(self, run: str) -> Report:
+    async def recover(self, run: str) -> Report:
         self.recovered.append(run)
         return Report("interrupted", began=True, reason="the responder stopped while it ran", seconds=0.0)
 
