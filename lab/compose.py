@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 import urllib.error
 import urllib.request
@@ -13,7 +14,16 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from lab.rules import derive_alertmanager, derive_rules
-from lab.settings import IDENTITY, PORTS, check_ports, complete, port_variable, read_settings, write_settings
+from lab.settings import (
+    BESIDE_THE_STACK,
+    IDENTITY,
+    PORTS,
+    check_ports,
+    complete,
+    port_variable,
+    read_settings,
+    write_settings,
+)
 from lab.shell import ROOT, STATE, CommandFailed, LabError, run, stream
 
 if TYPE_CHECKING:
@@ -23,6 +33,8 @@ if TYPE_CHECKING:
     from lab.shell import Board
 
 PROJECT = "runbooks-lab"
+# Where Alertmanager sends to: config/receiver.cfg hands it on to the responder, if one runs beside the stack.
+RECEIVER = "http://receiver:9095"
 HEALTHY_WITHIN_SECONDS = 300
 OBSERVABILITY = ROOT / "observability"
 
@@ -80,6 +92,7 @@ def up(board: Board) -> None:
             ) from error
     for service in changed:
         _post(f"http://127.0.0.1:{settings[port_variable(service)]}/-/reload")
+    keep_configuration()
     write_settings(known | settings | {"LAB_RESPONDER_HOST": responder_host()})
 
 
@@ -103,8 +116,8 @@ def write_configuration(settings: dict[str, str], state: Path = STATE) -> list[s
         name: yaml.safe_dump(derive_rules(_load(OBSERVABILITY / "prometheus" / name)), sort_keys=False)
         for name in ("alerts.yml", "responder-alerts.yml")
     }
-    responder = f"http://host.docker.internal:{settings[port_variable('responder')]}"
-    routes = derive_alertmanager(_load(OBSERVABILITY / "alertmanager" / "alertmanager.yml"), responder)
+    probe = f"http://host.docker.internal:{settings[port_variable('probe')]}"
+    routes = derive_alertmanager(_load(OBSERVABILITY / "alertmanager" / "alertmanager.yml"), RECEIVER, probe)
     wanted = {
         state / "prometheus" / "prometheus.yml": (ROOT / "lab" / "config" / "prometheus.yml").read_text(),
         **{state / "prometheus" / name: text for name, text in rules.items()},
@@ -120,6 +133,15 @@ def write_configuration(settings: dict[str, str], state: Path = STATE) -> list[s
         path.parent.chmod(0o755)
         path.chmod(0o644)
     return sorted(set(changed))
+
+
+def keep_configuration(state: Path = STATE) -> None:
+    """Keep what the servers have just loaded as the last good files, as verify.yml of its runbook does later."""
+    for service in ("prometheus", "alertmanager"):
+        shutil.rmtree(state / "alerting" / service, ignore_errors=True)
+        # What Prometheus finds by itself (*.json) belongs to the moment.
+        left_out = shutil.ignore_patterns("*.json")
+        shutil.copytree(state / service, state / "alerting" / service, ignore=left_out)
 
 
 def services() -> list[Service]:
@@ -170,7 +192,7 @@ def addresses() -> dict[str, str]:
     return {
         service: f"{'http://' if service in web else ''}127.0.0.1:{settings[port_variable(service)]}"
         for service in PORTS
-        if service != "responder"
+        if service not in BESIDE_THE_STACK
     }
 
 

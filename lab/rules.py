@@ -16,6 +16,8 @@ SHORTEST_RANGE_SECONDS = 4 * SCRAPE_SECONDS
 
 # One group waits and repeats like this in the lab, whatever production says.
 ALERTMANAGER_TIMES = {"group_wait": "1s", "group_interval": "5s", "repeat_interval": "30s"}
+# Alertmanager looks once in each group_interval whether it is time to repeat.
+HEARTBEAT_TIMES = {"group_interval": "2s", "repeat_interval": "4s"}
 
 SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800, "y": 31536000}
 DURATION = r"(?:\d+(?:ms|[smhdwy]))+"
@@ -66,21 +68,22 @@ def derive_rules(production: Document) -> Document:
     return derived
 
 
-def derive_alertmanager(production: Document, responder: str) -> Document:
-    """Return the lab's Alertmanager configuration: it reports to the responder at ``responder``, within seconds.
+def derive_alertmanager(production: Document, responder: str, probe: str) -> Document:
+    """Return the lab's Alertmanager configuration: it reports to the responder, and test alerts to ``probe``, at once.
 
-    The lab has no machine outside to notice that it fell silent, so the heartbeat ends at Alertmanager. Nobody is on
-    call: what the responder's own alerts say is put on record by it.
+    The lab has no machine outside to notice that it fell silent, so only the responder hears the heartbeat. Nobody is
+    on call: what the responder's own alerts say is put on record by it.
     """
     derived = deepcopy(production)
     derived["receivers"] = [one for one in derived["receivers"] if one["name"] != "on-call"]
     derived["route"]["routes"] = [one for one in derived["route"]["routes"] if one["receiver"] != "on-call"]
     for receiver in derived["receivers"]:
-        if receiver["name"] == "dead-mans-switch":
-            del receiver["webhook_configs"]
-            continue
-        for webhook in receiver["webhook_configs"]:
-            webhook["url"] = f"{responder}/api/v1/alerts"
+        webhooks = [hook for hook in receiver["webhook_configs"] if "dead-mans-switch" not in hook["url"]]
+        for webhook in webhooks:
+            webhook["url"] = probe if receiver["name"] == "alerting-path-probe" else f"{responder}/api/v1/alerts"
+        receiver["webhook_configs"] = webhooks
     for route in [derived["route"], *derived["route"].get("routes", [])]:
-        route.update({key: value for key, value in ALERTMANAGER_TIMES.items() if key in route})
+        times = HEARTBEAT_TIMES if route["receiver"] == "heartbeat" else ALERTMANAGER_TIMES
+        # What waits for nothing in production does not wait here either.
+        route.update({key: value for key, value in times.items() if key in route and route[key] != "0s"})
     return derived

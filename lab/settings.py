@@ -41,7 +41,10 @@ PORTS = {
     "keycloak": 18081,
     "keycloak-management": 19000,
     "responder": 19099,
+    "probe": 19098,
 }
+# What is no service of the stack but listens on this machine: the responder, and the check of the way of an alert.
+BESIDE_THE_STACK = frozenset({"responder", "probe"})
 
 
 def port_variable(service: str) -> str:
@@ -92,7 +95,7 @@ def check_ports(settings: Mapping[str, str], published: Collection[str]) -> None
     """
     for service in PORTS:
         port = settings[port_variable(service)]
-        if service == "responder" or port in published:  # the responder is started apart from the stack
+        if service in BESIDE_THE_STACK or port in published:
             continue
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

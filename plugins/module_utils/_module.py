@@ -20,6 +20,17 @@ if TYPE_CHECKING:
     from ansible_collections.ops.runbooks.plugins.module_utils._arguments import ArgumentSpec
 
 
+def runner_of(module: AnsibleModule) -> Callable[[list[str]], tuple[int, str, str]]:
+    """Return what runs a program of the host; raises OSError if there is none of this name."""
+
+    def run(command: list[str]) -> tuple[int, str, str]:
+        # Arguments are taken as they are: nothing in them is to be expanded.
+        result: tuple[int, str, str] = module.run_command(command, handle_exceptions=False, expand_user_and_vars=False)
+        return result
+
+    return run
+
+
 def run_module(spec: ArgumentSpec, work: Callable[[AnsibleModule], Mapping[str, Any]]) -> None:
     """Run ``work`` and exit with what it returns, or fail with the message of its ``OpsError``.
 

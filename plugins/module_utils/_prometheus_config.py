@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 OUTPUT_LENGTH = 4000
 # What `docker exec` itself says, rather than the program in the container.
 NO_PROGRAM = (126, 127)
+# What `docker exec` says of a container that is there and cannot run the tool: the server in it is the patient.
+NOT_RUNNING = ("is not running", "is restarting", "is paused")
 KINDS = {
     "prometheus": ("promtool", ["check", "config"]),
     "rules": ("promtool", ["check", "rules"]),
@@ -97,15 +99,26 @@ def _judge(kind: str, name: str, container: str | None, run: Run) -> Judged:
     where = f"in container {container}" if container else "on this host"
     try:
         code, out, err = run(["docker", "exec", container, *command] if container else command)
+        if container and any(words in err for words in NOT_RUNNING):
+            code, out, err = _run_beside(container, command, run)
     except OSError as error:
         missing = "docker" if container else tool
         raise Unsupported(f"Cannot run {missing} on this host: {error}. Install it, or name a container.") from error
     output = _SECRET.sub(r"\1***", "\n".join(part.strip() for part in (out, err) if part.strip()))[:OUTPUT_LENGTH]
-    if container and ("No such container" in err or "is not running" in err or "Cannot connect to the Docker" in err):
+    if container and any(words in err for words in ("No such container", "Cannot connect to the Docker", *NOT_RUNNING)):
         raise ConnectionFailed(f"Cannot check {name} {where}: {_reason(err)}. Name one that runs (docker ps).")
     if container and code in NO_PROGRAM:
         raise Unsupported(f"Cannot run {tool} {where}: {_reason(output)}. Name a container whose image has it.")
     return Judged(kind, name, code == 0, output)
+
+
+def _run_beside(container: str, command: list[str], run: Run) -> tuple[int, str, str]:
+    """Run a tool in a container of its own that sees the files of one that does not run, and is removed at once."""
+    code, image, err = run(["docker", "inspect", "--type", "container", "--format", "{{.Config.Image}}", container])
+    if code:
+        return code, image, err
+    return run(["docker", "run", "--rm", "--network", "none", "--volumes-from", f"{container}:ro", "--entrypoint",
+                command[0], image.strip(), *command[1:]])  # fmt: skip
 
 
 def _reason(output: str) -> str:

@@ -37,7 +37,10 @@ options:
     description: Configuration of Alertmanager.
     type: str
   container:
-    description: Name of the container in which the tool runs. Without it the tool of the host is used.
+    description:
+      - Name of the container in which the tool runs. Without it the tool of the host is used.
+      - If it does not run, the tool runs in a container of its own, from the same image and with the same files, which is
+        removed again.
     type: str
   require_valid:
     description: Whether the task fails if a file is not valid.
@@ -81,7 +84,7 @@ checks:
 
 from typing import TYPE_CHECKING, Any
 
-from ansible_collections.ops.runbooks.plugins.module_utils._module import run_module
+from ansible_collections.ops.runbooks.plugins.module_utils._module import run_module, runner_of
 from ansible_collections.ops.runbooks.plugins.module_utils._prometheus_config import check_config, config_check_spec
 
 if TYPE_CHECKING:
@@ -89,12 +92,7 @@ if TYPE_CHECKING:
 
 
 def work(module: AnsibleModule) -> dict[str, Any]:
-    def run(command: list[str]) -> tuple[int, str, str]:
-        # File names are taken as they are: nothing in them is to be expanded.
-        result: tuple[int, str, str] = module.run_command(command, handle_exceptions=False, expand_user_and_vars=False)
-        return result
-
-    return check_config(module.params, run)
+    return check_config(module.params, runner_of(module))
 
 
 def main() -> None:

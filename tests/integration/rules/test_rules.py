@@ -160,14 +160,16 @@ def test_the_labs_rules_are_valid_too(workshop: Path) -> None:
 
 @pytest.mark.parametrize("which", ["production", "lab"])
 def test_alertmanagers_configuration_is_valid(root: Path, tmp_path: Path, which: str) -> None:
-    """Alertmanager accepts both, and sends alerts to the responder and the heartbeat to the dead man's switch."""
+    """Alertmanager accepts both, and sends alerts, the heartbeat and the test alert to where they belong."""
     tmp_path.chmod(0o755)
     document = yaml.safe_load((root / "observability/alertmanager/alertmanager.yml").read_text())
     if which == "lab":
-        document = derive_alertmanager(document, "http://host.docker.internal:19099")
+        document = derive_alertmanager(document, "http://receiver:9095", "http://host.docker.internal:19098")
     (tmp_path / "alertmanager.yml").write_text(yaml.safe_dump(document))
     checked = amtool(tmp_path, "check-config", "alertmanager.yml")
     assert checked.returncode == 0, checked.stdout + checked.stderr
     routing = ["config", "routes", "test", "--config.file=alertmanager.yml"]
-    assert amtool(tmp_path, *routing, "alertname=Watchdog").stdout.strip() == "dead-mans-switch"
+    assert amtool(tmp_path, *routing, "alertname=Watchdog").stdout.strip() == "heartbeat"
+    probe = amtool(tmp_path, *routing, "alertname=AlertingPathProbe", "probe=1").stdout.strip()
+    assert probe == "alerting-path-probe,responder"
     assert amtool(tmp_path, *routing, "alertname=DatabaseConnectionPoolExhausted").stdout.strip() == "responder"

@@ -9,13 +9,21 @@ import pytest
 import yaml
 
 from lab.compose import Service, is_well, parse_containers, write_configuration
-from lab.settings import PORTS, SECRETS, complete
+from lab.settings import BESIDE_THE_STACK, PORTS, SECRETS, complete
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 # Services that hold replicas, or that only others of the stack talk to.
-WITHOUT_HOST_PORT = {"backend", "postgres-exporter", "redis-exporter", "blackbox-exporter", "loadgen", "fault"}
+WITHOUT_HOST_PORT = {
+    "backend",
+    "receiver",
+    "postgres-exporter",
+    "redis-exporter",
+    "blackbox-exporter",
+    "loadgen",
+    "fault",
+}
 
 
 @pytest.fixture
@@ -32,7 +40,7 @@ def test_ports_are_on_loopback_and_can_be_moved(services: dict[str, dict[str, An
         assert bool(ports) == (name not in WITHOUT_HOST_PORT), name
         for port in ports:
             assert re.fullmatch(rf"127\.0\.0\.1:\$\{{LAB_PORT_{name.upper()}(_MANAGEMENT)?\}}:\d+", port), port
-    assert set(services) - WITHOUT_HOST_PORT == set(PORTS) - {"responder", "keycloak-management"}
+    assert set(services) - WITHOUT_HOST_PORT == set(PORTS) - BESIDE_THE_STACK - {"keycloak-management"}
 
 
 def test_every_service_has_a_health_check_limits_and_a_restart_policy(services: dict[str, dict[str, Any]]) -> None:
@@ -74,10 +82,10 @@ def test_derived_files_hold_no_secret_and_are_written_once(tmp_path: Path) -> No
     settings = complete({}, {})
     assert write_configuration(settings, tmp_path) == ["alertmanager", "prometheus"]
     assert write_configuration(settings, tmp_path) == []
-    moved = settings | {"LAB_PORT_RESPONDER": "29099"}
+    moved = settings | {"LAB_PORT_PROBE": "29098"}
     assert write_configuration(moved, tmp_path) == ["alertmanager"]
     text = "".join(path.read_text() for path in tmp_path.rglob("*.yml"))
-    assert "host.docker.internal:29099/api/v1/alerts" in text
+    assert "host.docker.internal:29098" in text
     assert not [name for name in SECRETS if settings[name] in text]
 
 

@@ -118,19 +118,22 @@ def test_an_interval_of_a_group_is_dropped() -> None:
 
 
 def test_alertmanager_reports_to_the_responder_within_seconds(root: Path) -> None:
-    """The responder gets every alert with its token but the heartbeat, which has nobody to go to; waits are short."""
+    """The responder gets every alert and the heartbeat with its token, the probe its test alert; waits are short."""
     production = yaml.safe_load((root / "observability/alertmanager/alertmanager.yml").read_text())
-    derived = derive_alertmanager(production, "http://host.docker.internal:19099")
-    responder, switch = derived["receivers"]
-    assert responder["webhook_configs"] == [
-        {
-            "url": "http://host.docker.internal:19099/api/v1/alerts",
-            "send_resolved": True,
-            "http_config": {"authorization": {"credentials_file": "/run/secrets/responder_token"}},
-        }
-    ]
-    assert switch == {"name": "dead-mans-switch"}
+    derived = derive_alertmanager(production, "http://receiver:9095", "http://host.docker.internal:19098")
+    webhooks = {receiver["name"]: receiver["webhook_configs"] for receiver in derived["receivers"]}
+    token = {"authorization": {"credentials_file": "/run/secrets/responder_token"}}
+    to_the_responder = {"url": "http://receiver:9095/api/v1/alerts", "http_config": token}
+    assert webhooks == {
+        "responder": [{**to_the_responder, "send_resolved": True}],
+        "heartbeat": [{**to_the_responder, "send_resolved": False}],
+        "alerting-path-probe": [{"url": "http://host.docker.internal:19098", "send_resolved": False}],
+    }
     route = derived["route"]
     assert (route["group_wait"], route["group_interval"], route["repeat_interval"]) == ("1s", "5s", "30s")
     assert (route["receiver"], route["group_by"]) == ("responder", ["alertname", "service"])
-    assert [child["receiver"] for child in route["routes"]] == ["dead-mans-switch"]
+    heartbeat, probe, also = route["routes"]
+    receivers = ["heartbeat", "alerting-path-probe", "responder"]
+    assert [child["receiver"] for child in (heartbeat, probe, also)] == receivers
+    assert (heartbeat["group_wait"], heartbeat["group_interval"], heartbeat["repeat_interval"]) == ("0s", "2s", "4s")
+    assert (probe["group_wait"], also["group_wait"]) == ("0s", "0s")

@@ -77,7 +77,6 @@ def test_a_missing_tool_is_named(container: str | None, program: str) -> None:
     ("said", "code", "error"),
     [
         ("Error response from daemon: No such container: c1", 1, ConnectionFailed),
-        ("Error response from daemon: container 4f is not running", 1, ConnectionFailed),
         ('exec: "promtool": executable file not found in $PATH', 127, Unsupported),
     ],
 )
@@ -91,3 +90,37 @@ def test_no_file_is_a_mistake() -> None:
     """An empty list of rules is not a check that passed."""
     with pytest.raises(ValueError, match="at least one file"):
         check(Tool())
+
+
+class Engine:
+    """A container that is there and does not run; its image has the tool."""
+
+    def __init__(self, words: str, image: tuple[int, str, str] = (0, "img:1\n", "")) -> None:
+        self.words, self.image = words, image
+        self.commands: list[list[str]] = []
+
+    def __call__(self, command: list[str]) -> tuple[int, str, str]:
+        self.commands.append(command)
+        if command[1] == "exec":
+            return 1, "", f"Error response from daemon: {self.words}"
+        return self.image if command[1] == "inspect" else (0, GOOD, "")
+
+
+@pytest.mark.parametrize(
+    "words", ["container 4f is not running", "Container 4f is restarting", "Container c1 is paused"]
+)
+def test_the_files_of_a_server_that_does_not_run_are_judged_beside_it(words: str) -> None:
+    """By the tool of its own image, over its own files, which it cannot change."""
+    engine = Engine(words)
+    assert check(engine, prometheus_file="/p.yml", container="c1")["valid"] is True
+    assert engine.commands[-1] == [
+        "docker", "run", "--rm", "--network", "none", "--volumes-from", "c1:ro", "--entrypoint", "promtool", "img:1",
+        "check", "config", "/p.yml",
+    ]  # fmt: skip
+
+
+def test_a_container_that_goes_away_in_the_middle_is_no_verdict() -> None:
+    """Removed between the two commands."""
+    engine = Engine("container 4f is not running", (1, "", "Error: No such container: c1"))
+    with pytest.raises(ConnectionFailed, match="No such container: c1"):
+        check(engine, prometheus_file="/p.yml", container="c1")

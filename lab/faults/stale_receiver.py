@@ -1,0 +1,29 @@
+"""Alertmanager still sends to an address that refuses its alerts; the file was corrected, and nobody had it loaded."""
+
+from lab.compose import RECEIVER
+from lab.faults._alerting import ROUTES, ask, heal
+from lab.faults._fault import Fault
+from lab.shell import LabError
+
+
+def _inject() -> str:
+    good = ROUTES.read_text()
+    # The shop answers 404 to it, which Alertmanager does not try again.
+    ROUTES.write_text(good.replace(RECEIVER, "http://lb:8080"))
+    status, said = ask("alertmanager", "/-/reload", "POST")
+    ROUTES.write_text(good)
+    if status != 200:  # noqa: PLR2004 -- HTTP's own number
+        raise LabError(f"Alertmanager did not load the wrong address: {said}")
+    return "Alertmanager sends to http://lb:8080; the file on disk is right."
+
+
+FAULT = Fault(
+    name="stale_receiver",
+    runbook="prometheus-alerting",
+    option="A",
+    wrong="B",
+    alert="PrometheusAlertingFailure",
+    happens="the receiver moved, its old address answers 404, and Alertmanager was not told to load the corrected file",
+    inject=_inject,
+    undo=heal,
+)
