@@ -131,6 +131,7 @@ _ADD_EVENT = _EVENTS.insert()
 _ADD_ALERT = _ALERTS.insert()
 
 _BUSY_SECONDS = 10
+_MOST_REMEMBERED = 5000
 # A database that does not answer must cost a request and a lease no more than this.
 _CONNECT = {
     "connect_timeout": 5,
@@ -238,6 +239,8 @@ class SqlStore(Store):
         self._settle = settle
         # There is one writer; threads of this process queue here instead of at the database.
         self._writer = threading.Lock()
+        # Every decision asks what ran lately. Events are never changed, so what so many of them say is known for good.
+        self._runs: dict[int, tuple[int, list[PastRun]]] = {}
         self._migrate()
 
     @override
@@ -515,19 +518,33 @@ class SqlStore(Store):
         return True
 
     def _runs_in(self, incidents: sa.Select[tuple[int]]) -> list[PastRun]:
+        length = sa.select(sa.func.max(_EVENTS.c.sequence)).where(_EVENTS.c.incident_id == _INCIDENTS.c.id)
         query = (
-            sa.select(_INCIDENTS.c.id, _INCIDENTS.c.runbook, _INCIDENTS.c.service, _EVENTS.c.data)
-            .join(_EVENTS, _EVENTS.c.incident_id == _INCIDENTS.c.id)
-            .where(_INCIDENTS.c.id.in_(incidents), _EVENTS.c.kind.in_(("started", "finished")))
-            .order_by(_INCIDENTS.c.id, _EVENTS.c.sequence)
+            sa.select(
+                _INCIDENTS.c.id, _INCIDENTS.c.runbook, _INCIDENTS.c.service, length.scalar_subquery().label("length")
+            )
+            .where(_INCIDENTS.c.id.in_(incidents))
+            .order_by(_INCIDENTS.c.id)
         )
         found: list[PastRun] = []
         with self._reading() as connection:
-            rows = connection.execute(query).all()
-        for (incident, runbook, service), group in groupby(rows, key=lambda row: (row.id, row.runbook, row.service)):
-            events = [EVENT.validate_json(row.data) for row in group]
-            found.extend(past_runs(incident, events, runbook=runbook or "", service=service))
+            for incident, runbook, service, count in connection.execute(query).all():
+                known = self._runs.get(incident)
+                if known is None or known[0] != count:
+                    events = self._steps(connection, incident)
+                    runs = past_runs(incident, events, runbook=runbook or "", service=service)
+                    known = self._runs[incident] = (count, runs)
+                found.extend(known[1])
+        if len(self._runs) > _MOST_REMEMBERED:
+            self._runs.clear()
         return found
+
+    @staticmethod
+    def _steps(connection: sa.Connection, incident: int) -> list[Event]:
+        query = sa.select(_EVENTS.c.data).where(
+            _EVENTS.c.incident_id == incident, _EVENTS.c.kind.in_(("started", "finished"))
+        )
+        return [EVENT.validate_json(data) for data in connection.scalars(query.order_by(_EVENTS.c.sequence))]
 
     def _receive(self, connection: sa.Connection, delivery: Delivery, now: datetime) -> Receipt:
         alert = delivery.alert
