@@ -7,12 +7,13 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from lab.compose import compose, environment
 from lab.faults._fault import Fault
 from lab.settings import port_variable
-from lab.shell import STATE, LabError, run
+from lab.shell import STATE, CommandFailed, LabError, run
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,6 +49,21 @@ def state_of(container: str) -> dict[str, Any]:
         return {}
     (found,) = json.loads(run(["docker", "inspect", container]))
     return {**found["State"], "RestartCount": found["RestartCount"], "Memory": found["HostConfig"]["Memory"]}
+
+
+def freeze(container: str) -> None:
+    """Stop every process of a container where it is; on a busy machine with cgroup v1 the first tries may fail.
+
+    Raises:
+        LabError: None succeeded.
+    """
+
+    def frozen() -> bool:
+        with suppress(CommandFailed):
+            run(["docker", "pause", container])
+        return bool(state_of(container).get("Paused"))
+
+    wait(frozen, f"{container} is frozen")
 
 
 def unpause(container: str) -> None:

@@ -1,12 +1,11 @@
 """The database server does not answer anybody, and so Keycloak is not ready."""
 
-from lab.faults._keycloak import DATABASE, fault, unpause
-from lab.shell import run
+from lab.faults._keycloak import DATABASE, fault, freeze, unpause
 
 
 def inject() -> str:
     """Freeze the server, as storage that does not answer would."""
-    run(["docker", "pause", DATABASE])
+    freeze(DATABASE)
     return f"{DATABASE} is frozen."
 
 

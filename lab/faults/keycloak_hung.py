@@ -1,12 +1,11 @@
 """Keycloak hangs: its process is there, its ports are open, and nothing answers."""
 
-from lab.faults._keycloak import KEYCLOAK, fault, unpause
-from lab.shell import run
+from lab.faults._keycloak import KEYCLOAK, fault, freeze, unpause
 
 
 def inject() -> str:
     """Freeze the process, as a stopped clock of a virtual machine or a full pause would."""
-    run(["docker", "pause", KEYCLOAK])
+    freeze(KEYCLOAK)
     return f"{KEYCLOAK} is frozen."
 
 

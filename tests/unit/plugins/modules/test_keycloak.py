@@ -95,8 +95,8 @@ def test_check_mode_posts_nothing_but_the_login(run_module: RunModule, site: Sit
 
 def test_a_user_signs_in_with_a_password(run_module: RunModule, site: Site) -> None:
     """Through the client admin-cli, unless another is named."""
-    given = {"login_client_id": None, "login_client_secret": None, "login_user": "admin", "login_password": SECRET}
-    assert clear(run_module, site, **given)["_exit_code"] == 0
+    given: dict[str, Any] = {"login_client_id": None, "login_client_secret": None, "login_user": "admin"}
+    assert clear(run_module, site, login_password=SECRET, **given)["_exit_code"] == 0
     form = parse_qs(site.asked[0][1])
     assert (form["grant_type"], form["client_id"], form["username"]) == (["password"], ["admin-cli"], ["admin"])
 
