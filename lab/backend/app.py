@@ -111,6 +111,17 @@ def ready() -> dict[str, str]:
     return {"status": "ok", "instance": INSTANCE}
 
 
+def cache_ready() -> JSONResponse:
+    """Tell that the cache takes and gives back what the application writes; it is no part of ``ready``."""
+    key, value = f"ready:{INSTANCE}", os.urandom(8)
+    try:
+        cache.set(key, value, ex=CACHE_SECONDS)
+        kept = cache.get(key) == value
+    except redis.RedisError as error:
+        return JSONResponse({"detail": "The cache refused.", "error": str(error)}, 503)
+    return JSONResponse({"status": "ok" if kept else "lost", "instance": INSTANCE}, 200 if kept else 503)
+
+
 async def metrics() -> Response:
     """Return the metrics of this process."""
     return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
@@ -158,6 +169,8 @@ def create_order(order: Order) -> dict[str, int]:
             connection.execute(text("DELETE FROM orders WHERE id <= :last"), {"last": identity - KEPT_ORDERS})
     with contextlib.suppress(redis.RedisError):
         cache.delete("orders:page:0")
+        # Kept in Redis alone, without an expiry: no eviction may take it.
+        cache.incr(f"customer:{order.customer}:orders")
     return {"id": identity}
 
 
@@ -183,6 +196,7 @@ app.add_exception_handler(PoolTimeout, on_pool_timeout)
 app.add_exception_handler(OperationalError, on_database_error)
 app.add_api_route("/health", health)
 app.add_api_route("/ready", ready)
+app.add_api_route("/ready/cache", cache_ready)
 app.add_api_route("/metrics", metrics)
 app.add_api_route("/orders", list_orders)
 app.add_api_route("/orders", create_order, methods=["POST"], status_code=201)

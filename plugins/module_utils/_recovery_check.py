@@ -54,6 +54,7 @@ def recovery_spec() -> ArgumentSpec:
         "command": {"type": "str", "choices": REDIS_READS, "default": "PING"},
         "arguments": {"type": "list", "elements": "str", "default": []},
         "field": {"type": "str"},
+        "share_of": {"type": "str"},
         "timeout_seconds": dict(timeout),
     }
     kinds = {

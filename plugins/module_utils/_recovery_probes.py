@@ -140,8 +140,17 @@ def _redis(probe: Probe) -> Reading:
     if settings["field"]:
         if not isinstance(answer, dict) or settings["field"] not in answer:
             return Reading(good=None, error=f"the answer has no field {settings['field']}")
+        if settings["share_of"]:
+            return _share(probe, answer, settings["field"], settings["share_of"])
         answer = answer[settings["field"]]
     return _judge(probe, "PONG" if answer is True else answer)
+
+
+def _share(probe: Probe, info: dict[str, Any], part: str, whole: str) -> Reading:
+    """Judge a part of a limit; where the limit is 0 there is none, and nothing of it is used."""
+    if whole not in info:
+        return Reading(good=None, error=f"the answer has no field {whole}")
+    return _judge(probe, round(info[part] / info[whole], 4) if info[whole] else 0.0)
 
 
 def _container(probe: Probe) -> Reading:

@@ -6,12 +6,14 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.ops.runbooks.plugins.module_utils._docker_engine import DockerEngine
 from ansible_collections.ops.runbooks.plugins.module_utils._errors import (
     ActionFailed,
+    OpsError,
     PreconditionFailed,
     Unsupported,
 )
@@ -211,11 +213,10 @@ class ContainerFiles(ToolFiles):
             return None
         code, said = self._run_in(self._identity, ["timeout", ASK_SECONDS, "redis-cli", "PING"])
         text = said.decode(errors="replace").strip()
-        if "Connection refused" in text or "is not running" in text or "is restarting" in text:
-            return None
         if code == 124:  # noqa: PLR2004 - what timeout says
             return f"a server runs there and has not answered in {ASK_SECONDS} s"
-        return f"a server answers there ({text[:60]})" if text else None
+        gone = "Connection refused" in text or code > 124  # noqa: PLR2004 - the container ended meanwhile
+        return None if gone else f"a server answers there ({text[:60]})"
 
     def halt(self) -> str | None:
         """Stop the container: the engine would start it again in the middle of the repair."""
@@ -228,7 +229,8 @@ class ContainerFiles(ToolFiles):
     def close(self) -> None:
         """Remove the container that does nothing."""
         if self._helper:
-            with self._docker.doing("remove the throw-away container"):
+            # It ends by itself, and may have: that must not hide what went wrong before.
+            with suppress(OpsError), self._docker.doing("remove the throw-away container"):
                 self._docker.client.api.remove_container(self._helper, force=True)
             self._helper = None
 

@@ -199,6 +199,9 @@ options:
           field:
             description: Field of C(INFO) that is the value.
             type: str
+          share_of:
+            description: Field of C(INFO) that O(probes[].redis.field) is divided by. A limit of 0 is none, and gives 0.
+            type: str
           timeout_seconds:
             description: Longest time to wait for the answer.
             type: float

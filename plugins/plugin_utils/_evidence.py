@@ -23,13 +23,15 @@ def build_evidence(
 ) -> dict[str, Any]:
     """Merge the results of read-only tasks into one document.
 
-    A source that failed is listed under ``unreadable`` with its message; so is what a source itself could
-    not read. ``derived`` adds values under their own names. Raises ValueError when two sources return
-    the same key, for one of them would be lost.
+    A source that was skipped says nothing. One that failed is listed under ``unreadable`` with its message; so is what
+    a source itself could not read. ``derived`` adds values under their own names. Raises ValueError when two sources
+    return the same key, for one of them would be lost.
     """
     evidence: dict[str, Any] = {}
     unreadable: list[dict[str, str]] = []
     for what, result in sources.items():
+        if result.get("skipped"):
+            continue
         if result.get("failed"):
             unreadable.append({"what": what, "why": str(result.get("msg", "no message"))})
             continue

@@ -74,7 +74,7 @@ class Stopped:
     def size(self, path: str) -> int:
         return int(self.shell(f"stat -c %s {path}"))
 
-    def overwrite(self, path: str, offset: int, text: str = "GARBAGE!!") -> None:
+    def overwrite(self, path: str, offset: int, text: str = "GARBAGE!" * 6) -> None:
         self.shell(f"printf '%s' '{text}' | dd of={path} bs=1 seek={offset} conv=notrunc 2> /dev/null")
 
     def tree(self) -> str:
@@ -299,7 +299,9 @@ def test_a_damaged_rdb(made: Callable[..., Stopped], run_module: RunModule, harm
     assert client.dbsize() == 300 - done["lost_keys"]
     assert done["lost_keys"] == checked["lost_keys"]
     assert whole == (done["lost_keys"] == 0)
-    assert all(client.get(key) == f"value {key[4:]}" for key in client.keys("key:*"))
+    # Four bytes may also change one value, or a name, that can still be read.
+    wrong = [key for key in client.keys("key:*") if client.get(key) != f"value {key[4:]}"]
+    assert len(wrong) <= (state == "damaged"), wrong
     if client.exists("key:7"):
         assert client.ttl("key:7") > 4000
     assert run_module(repair, found.options)["serving"] is True

@@ -1,0 +1,109 @@
+"""What the faults of Redis share: its own client, run in its container."""
+
+from __future__ import annotations
+
+import time
+
+from lab.compose import compose, environment
+from lab.shell import CommandFailed, LabError, run
+
+SERVICE = "redis"
+HEALTHY_SECONDS = 60
+# What `make up` gives the server (lab/compose.yml); redis.conf keeps what is changed at run time.
+MAXMEMORY = 128 << 20
+DEFAULTS = {"maxmemory": str(MAXMEMORY), "maxmemory-policy": "noeviction", "maxclients": "10000",
+            "jemalloc-bg-thread": "yes"}  # fmt: skip
+# One call holds the server up for some milliseconds, so the keys come in lots.
+LOT = 200
+FILL = """
+for i = ARGV[2], ARGV[3] do redis.call('SET', ARGV[1] .. i, string.rep('x', ARGV[4])) end
+return redis.call('INFO', 'memory')
+"""
+REMOVE = """
+local step = redis.call('SCAN', ARGV[2], 'MATCH', ARGV[1] .. '*', 'COUNT', 500)
+for _, key in ipairs(step[2]) do
+  if ARGV[3] == '0' or tonumber(string.match(key, '%d+$')) % tonumber(ARGV[3]) > 0 then redis.call('UNLINK', key) end
+end
+return step[1]
+"""
+
+
+def redis_cli(*arguments: str) -> str:
+    """Run a command of Redis; an error of the server is one here.
+
+    Raises:
+        CommandFailed: The server does not answer, or refuses.
+    """
+    ask = ["timeout", "10", "redis-cli", "-e", *arguments]
+    return run(compose("exec", "--no-TTY", SERVICE, *ask), environment=environment())
+
+
+def fill(prefix: str, share: float, size: int = 20_000) -> str:
+    """Store values until so much of the memory limit is used; return what was done."""
+    number, used = 0, 0.0
+    while used < share * MAXMEMORY:
+        first, number = number + 1, number + LOT
+        told = redis_cli("EVAL", FILL, "0", prefix, str(first), str(number), str(size))
+        used = int(told.partition("used_memory:")[2].split()[0])
+    return f"{number} keys {prefix}N fill {used / MAXMEMORY:.0%} of maxmemory"
+
+
+def remove(prefix: str, keep_every: int = 0) -> None:
+    """Remove the keys of a prefix, or all but every so-many-th."""
+    cursor = "0"
+    while True:
+        cursor = redis_cli("EVAL", REMOVE, "0", prefix, cursor, str(keep_every)).strip()
+        if cursor == "0":
+            return
+
+
+def configure(**settings: str) -> None:
+    """Change settings and keep them across a restart."""
+    for name, value in settings.items():
+        redis_cli("CONFIG", "SET", name.replace("_", "-"), value)
+    redis_cli("CONFIG", "REWRITE")
+
+
+def as_started() -> None:
+    """Have every setting that a fault or an option changes as ``make up`` gives it."""
+    asked = redis_cli("CONFIG", "GET", *DEFAULTS).split()
+    now = dict(zip(asked[::2], asked[1::2], strict=True))
+    changed = {name: value for name, value in DEFAULTS.items() if now[name] != value}
+    if changed:
+        configure(**changed)
+
+
+def is_answering() -> bool:
+    """Tell whether the server answers."""
+    try:
+        return "PONG" in redis_cli("PING")
+    except CommandFailed:
+        return False
+
+
+def container() -> str:
+    """Return the container of Redis, whatever its state; empty if there is none."""
+    return run(compose("ps", "--all", "--quiet", SERVICE), environment=environment()).strip()
+
+
+def start() -> None:
+    """Start Redis, continue it, and wait until it answers.
+
+    Raises:
+        LabError: It does not.
+    """
+    run(compose("start", SERVICE), environment=environment(), timeout=120)
+    deadline = time.monotonic() + HEALTHY_SECONDS
+    while not is_answering():
+        if time.monotonic() > deadline:
+            raise LabError("Redis does not answer: look at `docker compose -p runbooks-lab logs redis`.")
+        time.sleep(0.3)
+
+
+def take_back(*prefixes: str) -> None:
+    """Remove what a fault stored and restore the settings; does nothing where there is no server."""
+    if not is_answering():
+        return  # the fault that stopped it takes that back
+    as_started()
+    for prefix in prefixes:
+        remove(prefix)
