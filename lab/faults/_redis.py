@@ -13,18 +13,28 @@ HEALTHY_SECONDS = 60
 MAXMEMORY = 128 << 20
 DEFAULTS = {"maxmemory": str(MAXMEMORY), "maxmemory-policy": "noeviction", "maxclients": "10000",
             "jemalloc-bg-thread": "yes"}  # fmt: skip
-# One call holds the server up for some milliseconds, so the keys come in lots.
-LOT = 200
+# One call fills about 30 MB, which holds the server up for a fraction of a second.
+LOT = 1500
 FILL = """
-for i = ARGV[2], ARGV[3] do redis.call('SET', ARGV[1] .. i, string.rep('x', ARGV[4])) end
-return redis.call('INFO', 'memory')
+local used = 0
+for i = ARGV[2], ARGV[3] do
+  redis.call('SET', ARGV[1] .. i, string.rep('x', ARGV[4]))
+  if i % 50 == 0 then
+    used = tonumber(string.match(redis.call('INFO', 'memory'), 'used_memory:(%d+)'))
+    if used >= tonumber(ARGV[5]) then break end
+  end
+end
+return used
 """
 REMOVE = """
-local step = redis.call('SCAN', ARGV[2], 'MATCH', ARGV[1] .. '*', 'COUNT', 500)
-for _, key in ipairs(step[2]) do
-  if ARGV[3] == '0' or tonumber(string.match(key, '%d+$')) % tonumber(ARGV[3]) > 0 then redis.call('UNLINK', key) end
-end
-return step[1]
+local cursor = '0'
+repeat
+  local step = redis.call('SCAN', cursor, 'MATCH', ARGV[1] .. '*', 'COUNT', 1000)
+  cursor = step[1]
+  for _, key in ipairs(step[2]) do
+    if ARGV[2] == '0' or tonumber(string.match(key, '%d+$')) % tonumber(ARGV[2]) > 0 then redis.call('UNLINK', key) end
+  end
+until cursor == '0'
 """
 
 
@@ -34,27 +44,22 @@ def redis_cli(*arguments: str) -> str:
     Raises:
         CommandFailed: The server does not answer, or refuses.
     """
-    ask = ["timeout", "10", "redis-cli", "-e", *arguments]
+    ask = ["timeout", "20", "redis-cli", "-e", *arguments]
     return run(compose("exec", "--no-TTY", SERVICE, *ask), environment=environment())
 
 
 def fill(prefix: str, share: float, size: int = 20_000) -> str:
     """Store values until so much of the memory limit is used; return what was done."""
-    number, used = 0, 0.0
-    while used < share * MAXMEMORY:
+    number, used, target = 0, 0, round(share * MAXMEMORY)
+    while used < target:
         first, number = number + 1, number + LOT
-        told = redis_cli("EVAL", FILL, "0", prefix, str(first), str(number), str(size))
-        used = int(told.partition("used_memory:")[2].split()[0])
-    return f"{number} keys {prefix}N fill {used / MAXMEMORY:.0%} of maxmemory"
+        used = int(redis_cli("EVAL", FILL, "0", prefix, str(first), str(number), str(size), str(target)))
+    return f"keys {prefix}N fill {used / MAXMEMORY:.0%} of maxmemory"
 
 
 def remove(prefix: str, keep_every: int = 0) -> None:
     """Remove the keys of a prefix, or all but every so-many-th."""
-    cursor = "0"
-    while True:
-        cursor = redis_cli("EVAL", REMOVE, "0", prefix, cursor, str(keep_every)).strip()
-        if cursor == "0":
-            return
+    redis_cli("EVAL", REMOVE, "0", prefix, str(keep_every))
 
 
 def configure(**settings: str) -> None:

@@ -31,7 +31,7 @@ def restarts() -> int:
 
 def inject() -> str:
     """Write some keys, stop Redis, destroy a few bytes, and start it again, which does not succeed."""
-    _redis.redis_cli("EVAL", _redis.FILL, "0", "customer:c", "1", str(KEYS), "40")
+    _redis.redis_cli("EVAL", _redis.FILL, "0", "customer:c", "1", str(KEYS), "40", str(_redis.MAXMEMORY))
     run(compose("stop", "--timeout", "5", _redis.SERVICE), environment=environment())
     beside(DAMAGE)
     run(compose("start", _redis.SERVICE), environment=environment())
