@@ -69,6 +69,20 @@ def configure(**settings: str) -> None:
     redis_cli("CONFIG", "REWRITE")
 
 
+def rewrite() -> None:
+    """Have Redis write its append-only file anew, and wait until it has.
+
+    Raises:
+        LabError: It has not in time.
+    """
+    redis_cli("BGREWRITEAOF")
+    deadline = time.monotonic() + HEALTHY_SECONDS
+    while any(sign in redis_cli("INFO", "persistence") for sign in ("in_progress:1", "scheduled:1")):
+        if time.monotonic() > deadline:
+            raise LabError("Redis does not come to an end with rewriting its append-only file.")
+        time.sleep(0.3)
+
+
 def as_started() -> None:
     """Have every setting that a fault or an option changes as ``make up`` gives it."""
     asked = redis_cli("CONFIG", "GET", *DEFAULTS).split()

@@ -8,12 +8,14 @@ from lab.faults._fault import Fault
 from lab.shell import LabError, run
 
 IMAGE = "runbooks-lab/redis:8"
-EFFECT_SECONDS = 30
+EFFECT_SECONDS = 60
 KEYS = 300
-# In the middle of the newest part, which has something in it by then.
-DAMAGE = """
-file=$(ls /data/appendonlydir/*.incr.aof | tail -1)
-printf 'GARBAGE!GARBAGE!' | dd of="$file" bs=1 seek=$(($(stat -c %s "$file") / 2)) conv=notrunc 2> /dev/null
+# The first command after the middle of the newest part loses its beginning.
+DAMAGE = r"""
+file=$(ls -t /data/appendonlydir/*.incr.aof | head -1)
+half=$(($(stat -c %s "$file") / 2))
+after=$(tail -c "+$((half + 1))" "$file" | grep -a -b -o -m 1 '^\*[1-9]' | head -1 | cut -d : -f 1)
+printf 'GARBAGE!GARBAGE!' | dd of="$file" bs=1 seek=$((half + after)) conv=notrunc 2> /dev/null
 """
 EMPTY = "rm -rf /data/appendonlydir /data/damaged-* /data/dump.rdb"
 
@@ -31,6 +33,7 @@ def restarts() -> int:
 
 def inject() -> str:
     """Write some keys, stop Redis, destroy a few bytes, and start it again, which does not succeed."""
+    _redis.rewrite()  # what is in the newest part is then of this moment, not of an older fault
     _redis.redis_cli("EVAL", _redis.FILL, "0", "customer:c", "1", str(KEYS), "40", str(_redis.MAXMEMORY))
     run(compose("stop", "--timeout", "5", _redis.SERVICE), environment=environment())
     beside(DAMAGE)
