@@ -177,7 +177,7 @@ def _serve(host: Host) -> None:
     for line in Path(written["EnvironmentFile"]).read_text().splitlines():
         if not line.startswith("#"):
             name, _, value = line.partition("=")
-            (environment[name],) = shlex.split(value.replace("$", r"\$"))
+            (environment[name],) = shlex.split(value)
     process = subprocess.Popen(shlex.split(written["ExecStart"]), env=environment, cwd=written["WorkingDirectory"])
     try:
         address = f"http://127.0.0.1:{host.port}"
