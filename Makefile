@@ -68,10 +68,11 @@ test: lint ## Everything: lint, unit tests, sanity, integration, molecule, drill
 	@$(BIN)/python -m pytest tests -n 2 --dist loadgroup --no-loadscope-reorder --durations=40 \
 	  --cov --cov-report=term --cov-fail-under=$(COVERAGE)
 
-bench: $(READY) ## Measure the modules beside the plain tools; prints ratios
+bench: $(READY) ## Measure the modules beside the plain tools, and the responder; prints ratios
 	@$(BIN)/python -m benchmarks.postgresql_pool_reset
 	@$(BIN)/python -m benchmarks.service_restart
 	@$(BIN)/python -m benchmarks.redis_evict
+	@$(BIN)/python -m benchmarks.webhooks
 
 lock: ## Resolve requirements.txt and test-requirements.txt again
 	@$(BIN)/python -m pip install --quiet uv

@@ -24,7 +24,7 @@ from tests.integration.responder.service import TOKEN, Service
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-pytestmark = [pytest.mark.integration, pytest.mark.slow]
+pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(900)]
 
 MOMENTS = 200
 SENDERS = 4
