@@ -111,7 +111,8 @@ def judge_aof(part: Part, size: int, said: str) -> Finding:
         last = (said.strip().splitlines() or ["nothing"])[-1]
         raise ValueError(f"redis-check-aof said of {part.name}: {last}")
     problems = AOF_PROBLEM.findall(said)
-    problem = problems[-1] if problems else "the end is missing"
+    # Where no command begins the tool names neither place nor character.
+    problem = problems[-1] if problems else f"no command begins at byte {sizes[2]}"
     state = State.CUT_SHORT if CUT_SHORT.search(said) else State.DAMAGED
     return Finding(part, size, state, problem, good_bytes=int(sizes[2]))
 

@@ -309,6 +309,13 @@ def test_a_tool_that_says_something_else() -> None:
         run(Odd({"appendonly.aof": TEN}))
 
 
+def test_what_is_no_command_is_told_by_its_place() -> None:
+    """The tool itself says only that the format is wrong."""
+    said = "AOF a format error\nAOF analyzed: filename=a, size=90, ok_up_to=60, ok_up_to_line=7, diff=30"
+    found = judge_aof(Part("a", "single"), 90, said)
+    assert (found.state, found.problem, found.good_bytes) == (State.DAMAGED, "no command begins at byte 60", 60)
+
+
 @pytest.mark.parametrize("option", ["aof_folder", "aof_filename", "rdb_filename"])
 @pytest.mark.parametrize("value", ["", "../x", "-rf", ".hidden"])
 def test_names_are_no_paths(option: str, value: str) -> None:
