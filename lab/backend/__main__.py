@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import uvicorn
 
+from . import leak
 from .app import app
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ class Server(uvicorn.Server):
         loop.call_soon_threadsafe(loop.call_later, DRAIN_SECONDS, partial(super().handle_exit, sig, frame))
 
 
+leak.listen()
 Server(
     uvicorn.Config(app, host="0.0.0.0", port=8000, access_log=False, timeout_graceful_shutdown=STOP_SECONDS)  # noqa: S104 - inside a container
 ).run()

@@ -11,6 +11,6 @@ FAULT = Fault(
     wrong="C",
     alert="DatabaseConnectionPoolExhausted",
     happens="the client leaky-worker begins transactions and leaves each idle, until PostgreSQL refuses it",
-    inject=lambda: start_client(NAME, "clients/hold_sessions.py", "leaky-worker", "leaked"),
+    inject=lambda: start_client(NAME, "clients/hold_sessions.py", "leaky-worker", "app"),
     undo=lambda: remove_client(NAME),
 )

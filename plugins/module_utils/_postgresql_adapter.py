@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import traceback
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.ops.runbooks.plugins.module_utils._errors import (
@@ -13,6 +14,7 @@ from ansible_collections.ops.runbooks.plugins.module_utils._errors import (
     MissingLibrary,
     OpsError,
 )
+from ansible_collections.ops.runbooks.plugins.module_utils._waiting import wait_until
 
 try:
     import psycopg2
@@ -24,17 +26,20 @@ except ImportError:
     IMPORT_FAILURE = traceback.format_exc()
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from ansible_collections.ops.runbooks.plugins.module_utils._postgresql_options import Login
+    from ansible_collections.ops.runbooks.plugins.module_utils._waiting import Clock
 
 APPLICATION_NAME = "ops.runbooks"
 
 _RESERVED = "Log in as a role that may use reserved slots: a superuser or a member of pg_use_reserved_connections."
+# How the server says that every slot is taken, those that are kept back included.
+NO_SLOT = ("too many clients", "connection slots are reserved")
+SLOT_SECONDS = 2
 # What the server or the network says, and what to do about it; the first that matches is used.
 _REMEDIES = (
-    ("too many clients", _RESERVED),
-    ("connection slots are reserved", _RESERVED),
+    *((sign, _RESERVED) for sign in NO_SLOT),
     ("too many connections for", "Raise the CONNECTION LIMIT of the role or database, or log in as another role."),
     ("password authentication failed", "Check login_user and login_password."),
     ("no password supplied", "Set login_password."),
@@ -56,8 +61,17 @@ class Connection:
         if IMPORT_FAILURE is not None:
             raise MissingLibrary("psycopg2", IMPORT_FAILURE)
         self._login = login
+        options = (
+            f"-c statement_timeout={statement_timeout_seconds}s -c DateStyle=ISO -c TimeZone=UTC"
+            f" -c default_transaction_read_only={'on' if read_only else 'off'}"
+        )
+        self._connection = log_in(login, partial(self._connect, login, options))
+        self._connection.autocommit = True
+
+    @staticmethod
+    def _connect(login: Login, options: str) -> Any:
         try:
-            self._connection = psycopg2.connect(
+            return psycopg2.connect(
                 host=login.host,
                 port=login.port,
                 user=login.user,
@@ -67,12 +81,10 @@ class Connection:
                 sslrootcert=login.ca_cert,
                 connect_timeout=login.connect_timeout_seconds,
                 application_name=APPLICATION_NAME,
-                options=f"-c statement_timeout={statement_timeout_seconds}s -c DateStyle=ISO -c TimeZone=UTC"
-                f" -c default_transaction_read_only={'on' if read_only else 'off'}",
+                options=options,
             )
         except psycopg2.Error as error:
             raise connection_failed(login, error) from None  # the library's text may repeat the DSN
-        self._connection.autocommit = True
 
     def rows(self, query: str, parameters: Mapping[str, Any] | Sequence[Any] | None = None) -> list[dict[str, Any]]:
         """Run one statement and return its rows.
@@ -101,6 +113,29 @@ class Connection:
     def close(self) -> None:
         """Give the slot back."""
         self._connection.close()
+
+
+def log_in(login: Login, connect: Callable[[], Any], clock: Clock | None = None) -> Any:
+    """Connect, and wait a moment for a reserved slot: at the limit the exporter takes one now and then, too.
+
+    Raises:
+        ConnectionFailed: What the last attempt raised; at once for anything but a missing slot.
+    """
+
+    def attempt() -> Any:
+        try:
+            return connect()
+        except ConnectionFailed as error:
+            return error
+
+    def settled(answer: Any) -> bool:
+        return not (isinstance(answer, ConnectionFailed) and any(sign in str(answer) for sign in NO_SLOT))
+
+    limit = min(SLOT_SECONDS, login.connect_timeout_seconds)
+    answer = wait_until(attempt, settled, timeout_seconds=limit, interval_seconds=0.2, clock=clock).state
+    if isinstance(answer, ConnectionFailed):
+        raise answer
+    return answer
 
 
 def connection_failed(login: Login, error: BaseException, what: str = "Cannot connect") -> ConnectionFailed:

@@ -147,6 +147,7 @@ def reset_pools(
         "changed": bool(reset),
         "mode": request.mode,
         "actions": [*(_describe(verb, answer, request) for answer in reset), *plan.left_alone],
+        "fullest_ratio": pools.fullest(answered, request.engines),
         "before": pools.total(answered, request.engines),
         "after": pools.total([answer for answer in done if answer.error is None], request.engines),
         "replicas": _list(done),

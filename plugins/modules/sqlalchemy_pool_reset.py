@@ -163,6 +163,11 @@ mode:
   returned: as RV(actions)
   type: str
   sample: soft
+fullest_ratio:
+  description: Share of its capacity that the fullest pool of a replica had in use before; null if no pool has a limit.
+  returned: as RV(actions)
+  type: float
+  sample: 0.9
 before:
   description: Numbers of the chosen engines, all replicas together. A pool without a limit adds nothing to C(capacity).
   returned: as RV(actions)

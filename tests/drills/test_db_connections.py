@@ -132,25 +132,29 @@ def test_a_blocker_is_ended_and_those_that_wait_go_on(lab: Lab, responding: None
     assert "Cancelled the statements of 1 session." in outcome["actions"]
 
 
-def test_busy_sessions_end_escalated_with_the_evidence(lab: Lab, responding: None) -> None:
-    """Option A ends what idles, which does not help; with no option left a person gets the evidence."""
-    drill = run_drill("busy_sessions")
+def test_what_nobody_approves_ends_escalated_with_the_evidence(lab: Lab, responding: None) -> None:
+    """Real work fills the slots: only a higher limit helps, it is denied, and a person gets the evidence instead."""
+    drill = run_drill("more_work_than_slots", approves=False)
     assert drill.status == "escalated", drill.events
-    assert "started option A" in kinds(drill.events)
-    finished = {event["run"]: event for event in drill.events if event["kind"] == "finished"}
-    (attempt,) = [e for e in drill.events if e["kind"] == "started" and e["action"] == "option"]
-    assert finished[attempt["run"]]["outcome"]["verdict"] == "not_recovered"
+    assert drill.tried == []
     first = next(event for event in drill.events if event["kind"] == "finished")
     holders = first["evidence"]["evidence"]["holders"]
-    assert holders[0]["application"] == "busy-worker"
+    assert holders[0]["application"] == "order-import"
     assert holders[0]["state"] == "active"
+    rehearsed = [event for event in drill.events if event["kind"] == "finished"][1]["outcome"]
+    assert (rehearsed["option"], rehearsed["check_mode"], rehearsed["before"]["limit"]["max_connections"]) == (
+        "E",
+        True,
+        60,
+    )
     escalated = drill.events[-1]
     assert escalated["kind"] == "escalated"
-    assert "No option is left" in escalated["reason"]
+    assert "Option E (Raise the connection limits) was denied by drill" in escalated["reason"]
     assert escalated["next_step"]
-    # Nobody ended what works.
-    busy = lab.sql("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'busy-worker' AND state = 'active'")
-    assert int(busy[0][0]) > 30
+    # Nobody ended what works, nor changed the limit.
+    busy = lab.sql("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'order-import' AND state = 'active'")
+    assert int(busy[0][0]) >= 30
+    assert lab.sql("SHOW max_connections") == [["60"]]
     shown = responder.run("incidents", "show", str(drill.incident))
     assert shown.returncode == 0, shown.stderr
-    assert "busy-worker" in shown.stdout
+    assert "order-import" in shown.stdout

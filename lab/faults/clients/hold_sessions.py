@@ -1,46 +1,41 @@
-"""Open sessions as the application until the server refuses, and hold them: a real leak, in a process of its own.
+"""Open sessions until the server refuses, and hold them: a real leak, in a process of its own.
 
-usage: hold_sessions.py APPLICATION_NAME leaked|busy
+usage: hold_sessions.py APPLICATION_NAME USER
 
-leaked: every session idles in its transaction. busy: only the first few do, all others run an endless statement.
+Every session idles in its transaction.
 """
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 
 import psycopg  # type: ignore[import-not-found]  # comes with the image that runs this
 
-LEAKED_BEFORE_BUSY = 5
 
-
-def open_session(name: str, *, busy: bool) -> psycopg.Connection:
-    """Open a transaction and leave it idle, or busy with a statement that does not end."""
-    # The server looks for a client that has gone even while it works for it.
-    gone = "-c client_connection_check_interval=1s"
+def open_session(name: str, user: str) -> psycopg.Connection:
+    """Open a transaction and leave it idle."""
+    password = os.environ["SUPERUSER_PASSWORD" if user == "postgres" else "PGPASSWORD"]
     session = psycopg.connect(
-        host="postgres", dbname="app", user="app", application_name=name, connect_timeout=5, options=gone
+        host="postgres", dbname="app", user=user, password=password, application_name=name, connect_timeout=5
     )
     session.execute("SELECT count(*) FROM pg_class")
-    if busy:
-        session.pgconn.send_query(b"SELECT pg_sleep(86400)")
-        session.pgconn.flush()
     return session
 
 
-def main(name: str, kind: str) -> None:
+def main(name: str, user: str) -> None:
     """Take every slot there is; retry nothing, give nothing back."""
     held: list[psycopg.Connection] = []
     while True:
         try:
-            held.append(open_session(name, busy=kind == "busy" and len(held) >= LEAKED_BEFORE_BUSY))
+            held.append(open_session(name, user))
         except psycopg.OperationalError as error:
             if not held:
                 raise
             refusal = str(error).rpartition("FATAL:")[2].strip()
             break
-    print(f"IN EFFECT {name} holds {len(held)} sessions ({kind}); then: {refusal}", flush=True)  # noqa: T201
+    print(f"IN EFFECT {name} holds {len(held)} sessions of {user}; then: {refusal}", flush=True)  # noqa: T201
     signal.pause()
 
 

@@ -333,7 +333,7 @@ def sessions(lab: Lab, name: str) -> dict[str, int]:
     ("fault", "client", "least"),
     [
         pytest.param("leaked_transactions", "leaky-worker", {"idle in transaction": 30}, id="leaked"),
-        pytest.param("busy_sessions", "busy-worker", {"active": 25, "idle in transaction": 5}, id="busy"),
+        pytest.param("more_work_than_slots", "order-import", {"active": 30}, id="busy"),
     ],
 )
 def test_exhausted_slots_become_an_alert_at_the_responder(

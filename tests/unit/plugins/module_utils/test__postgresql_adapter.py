@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 from ansible_collections.ops.runbooks.plugins.module_utils import _postgresql_adapter as adapter
-from ansible_collections.ops.runbooks.plugins.module_utils._errors import MissingLibrary
+from ansible_collections.ops.runbooks.plugins.module_utils._errors import ConnectionFailed, MissingLibrary
 from ansible_collections.ops.runbooks.plugins.module_utils._postgresql_options import Login
+from ansible_collections.ops.runbooks.plugins.module_utils._waiting import Clock
 
 LOGIN = Login(host="db1", port=5432, user="runbooks", database="app", password="hunter2")
 
@@ -57,3 +58,45 @@ def test_a_missing_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(adapter, "IMPORT_FAILURE", "Traceback: No module named 'psycopg2'")
     with pytest.raises(MissingLibrary, match="psycopg2"):
         adapter.Connection(LOGIN)
+
+
+class Server:
+    """Answer logins as scripted, on a clock of its own; the last answer is repeated."""
+
+    def __init__(self, *answers: str) -> None:
+        self.answers = list(answers)
+        self.seconds = 0.0
+
+    def connect(self) -> str:
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        if answer != "in":
+            raise ConnectionFailed(answer)
+        return answer
+
+    def log_in(self) -> str:
+        clock = Clock(now=lambda: self.seconds, sleep=lambda seconds: setattr(self, "seconds", self.seconds + seconds))
+        answer: str = adapter.log_in(LOGIN, self.connect, clock)
+        return answer
+
+
+def test_a_slot_that_is_taken_for_a_moment_is_waited_for() -> None:
+    """At the limit even the reserved slots come and go."""
+    server = Server("FATAL: remaining connection slots are reserved", "FATAL: sorry, too many clients already", "in")
+    assert server.log_in() == "in"
+    assert 0 < server.seconds < 1
+
+
+def test_slots_that_stay_taken_are_told_after_a_moment() -> None:
+    """Whoever asks must not wait long for what will not come."""
+    server = Server("FATAL: sorry, too many clients already")
+    with pytest.raises(ConnectionFailed, match="too many clients"):
+        server.log_in()
+    assert server.seconds == adapter.SLOT_SECONDS
+
+
+def test_any_other_failure_is_told_at_once() -> None:
+    """A wrong password stays wrong."""
+    server = Server("FATAL: password authentication failed", "in")
+    with pytest.raises(ConnectionFailed, match="password"):
+        server.log_in()
+    assert server.seconds == 0
