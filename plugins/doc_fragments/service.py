@@ -14,7 +14,7 @@ options:
   project_src:
     description:
       - Directory of the project's Compose files. Without it, directory, files and environment files are those that the
-        project's containers came from, as Compose's own labels say.
+        project's containers came from, as Compose's own labels say. A Swarm has no use for it.
     type: path
   files:
     description: Compose files, as C(--file) takes them; relative to O(project_src). Compose's own choice by default.
@@ -29,9 +29,18 @@ options:
     PROJECT = r"""
 options:
   project:
-    description: Compose project, as C(docker compose ls --all) shows it.
+    description: Compose project, as C(docker compose ls --all) shows it, or stack, as C(docker stack ls) shows it.
     type: str
     required: true
+  engine:
+    description:
+      - V(compose) are the services of a Compose project on one host.
+      - V(swarm) are the services of a stack of a Docker Swarm, which O(docker_host) manages. The Swarm replaces tasks
+        itself, keeps what it was told across every recreate, and is watched until the new ones serve. What a container
+        uses and logs is seen on the manager's own host only.
+    type: str
+    choices: [compose, swarm]
+    default: compose
   docker_host:
     description: Address of the Docker engine. Certificates are taken from the environment, as the Docker CLI does.
     type: str

@@ -187,6 +187,30 @@ class DockerEngine:
                 return None
         return found
 
+    def swarm_services(self, labels: Sequence[str]) -> list[dict[str, Any]]:
+        """List the services of the Swarm that carry all labels."""
+        with self.doing("list the services of the Swarm"):
+            api: Any = self.client.api
+            found: list[dict[str, Any]] = api.services(filters={"label": list(labels)})
+        return found
+
+    def swarm_tasks(self, service: str) -> list[dict[str, Any]]:
+        """List the tasks of a service that the Swarm remembers."""
+        with self.doing("list the tasks of the Swarm"):
+            api: Any = self.client.api
+            found: list[dict[str, Any]] = api.tasks(filters={"service": service})
+        return found
+
+    def swarm_update(self, service: dict[str, Any], spec: dict[str, Any]) -> None:
+        """Tell the Swarm a whole specification for a service, unless somebody else did so since it was read."""
+        api: Any = self.client.api
+        name = spec["Name"]
+        with self.doing(f"update service {name}"):
+            # The library's own call drops what it does not know of a specification.
+            url, version = api._url("/services/{0}/update", service["ID"]), service["Version"]["Index"]  # noqa: SLF001
+            answer = api._post_json(url, data=spec, params={"version": version})  # noqa: SLF001 -- as above
+            api._raise_for_status(answer)  # noqa: SLF001 -- as above
+
     def now(self) -> float:
         """Return the time of the engine's clock, in seconds since 1970."""
         return time() + self._ahead.total_seconds()

@@ -12,11 +12,14 @@ from ansible_collections.ops.runbooks.plugins.module_utils._docker_engine import
 from ansible_collections.ops.runbooks.plugins.module_utils._service_compose import ComposeEngine
 from ansible_collections.ops.runbooks.plugins.module_utils._service_limiter import ComposeLimiter
 from ansible_collections.ops.runbooks.plugins.module_utils._service_observer import ComposeObserver
+from ansible_collections.ops.runbooks.plugins.module_utils._service_options import SWARM
 from ansible_collections.ops.runbooks.plugins.module_utils._service_override import LocalOverrideFile
+from ansible_collections.ops.runbooks.plugins.module_utils._service_swarm import SwarmEngine
+from ansible_collections.ops.runbooks.plugins.module_utils._service_swarm_observer import SwarmObserver
 
 if TYPE_CHECKING:
     from ansible.module_utils.basic import AnsibleModule
-    from ansible_collections.ops.runbooks.plugins.module_utils._service_limits import LimitsEngine
+    from ansible_collections.ops.runbooks.plugins.module_utils._service_limits import LimitsSource
     from ansible_collections.ops.runbooks.plugins.module_utils._service_observed import ServiceObserver
     from ansible_collections.ops.runbooks.plugins.module_utils._service_override import OverrideFile
     from ansible_collections.ops.runbooks.plugins.module_utils._service_ports import RollbackEngine, ServiceEngine
@@ -26,8 +29,23 @@ READING_TIMEOUT_SECONDS = 15
 
 
 def open_engine(module: AnsibleModule) -> ServiceEngine:
-    """Connect; raises ConnectionFailed or MissingLibrary."""
-    return _compose(module)
+    """Connect; raises ConnectionFailed or MissingLibrary, and ValueError for an option that this engine has not."""
+    return open_stack(module) if in_swarm(module) else _compose(module)
+
+
+def in_swarm(module: AnsibleModule) -> bool:
+    """Tell whether a Swarm is meant; raises ValueError for an option that only Compose has."""
+    if module.params["engine"] != SWARM:
+        return False
+    for option in ("project_src", "files", "env_files", "override_file"):
+        if module.params.get(option):
+            raise ValueError(f"{option} is for Compose: a Swarm keeps what it was told. Leave it away.")
+    return True
+
+
+def open_stack(module: AnsibleModule) -> SwarmEngine:
+    """Connect to a manager of a Swarm; raises ConnectionFailed, MissingLibrary or Unsupported."""
+    return SwarmEngine(DockerEngine(module.params["docker_host"]), module.params["project"])
 
 
 def open_roller(module: AnsibleModule) -> RollbackEngine:
@@ -54,9 +72,11 @@ def _compose(module: AnsibleModule, override: Path | None = None) -> ComposeEngi
     )
 
 
-def open_limiter(module: AnsibleModule) -> LimitsEngine:
+def open_limiter(module: AnsibleModule) -> LimitsSource:
     """Connect to change limits; raises ConnectionFailed or MissingLibrary."""
     params = module.params
+    if in_swarm(module):
+        return SwarmObserver(DockerEngine(params["docker_host"]), params["project"])
     return ComposeLimiter(DockerEngine(params["docker_host"]), params["project"], module.warn)
 
 
@@ -72,5 +92,5 @@ def kept_in(module: AnsibleModule) -> OverrideFile:
 
 def open_observer(module: AnsibleModule) -> ServiceObserver:
     """Connect to read only; raises ConnectionFailed or MissingLibrary."""
-    params = module.params
-    return ComposeObserver(DockerEngine(params["docker_host"], READING_TIMEOUT_SECONDS), params["project"])
+    docker = DockerEngine(module.params["docker_host"], READING_TIMEOUT_SECONDS)
+    return (SwarmObserver if in_swarm(module) else ComposeObserver)(docker, module.params["project"])

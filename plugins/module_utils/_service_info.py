@@ -22,7 +22,7 @@ from ansible_collections.ops.runbooks.plugins.module_utils._service_observed imp
     repository_of,
     usage_as_return,
 )
-from ansible_collections.ops.runbooks.plugins.module_utils._service_options import project_options
+from ansible_collections.ops.runbooks.plugins.module_utils._service_options import COMPOSE, project_options
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -52,6 +52,7 @@ class InfoRequest:
     """What service_info is asked to read."""
 
     project: str
+    engine: str
     services: tuple[str, ...] | None
     since_seconds: float
     log_lines: int
@@ -61,7 +62,7 @@ class InfoRequest:
     @classmethod
     def from_params(cls, params: Mapping[str, Any]) -> InfoRequest:
         """Build the request; raises ValueError for a bound that is none."""
-        own = ("project", "since_seconds", "log_lines", "log_timeout_seconds", "error_groups")
+        own = ("project", "engine", "since_seconds", "log_lines", "log_timeout_seconds", "error_groups")
         services = params["services"]
         request = cls(services=None if services is None else tuple(services), **{name: params[name] for name in own})
         if min(request.since_seconds, request.log_lines, request.log_timeout_seconds, request.error_groups) <= 0:
@@ -87,8 +88,8 @@ def read_info(observer: ServiceObserver, request: InfoRequest) -> dict[str, Any]
     every = observer.observe()
     if not every:
         raise PreconditionFailed(
-            f"Cannot find Compose project {request.project!r}: it has no containers. Check the name "
-            "(docker compose ls --all)."
+            f"Cannot find {'Compose project' if request.engine == COMPOSE else 'stack'} {request.project!r}: it has no "
+            f"containers. Check the name (docker {'compose ls --all' if request.engine == COMPOSE else 'stack ls'})."
         )
     chosen = [one for one in every if request.services is None or one.replica.service in request.services]
     with ThreadPoolExecutor(max_workers=max(1, min(READERS, len(chosen)))) as pool:

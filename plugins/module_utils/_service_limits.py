@@ -12,12 +12,24 @@ from typing import TYPE_CHECKING, Any
 from ansible_collections.ops.runbooks.plugins.module_utils._arguments import ArgumentSpec
 from ansible_collections.ops.runbooks.plugins.module_utils._errors import ActionFailed, OpsError, PreconditionFailed
 from ansible_collections.ops.runbooks.plugins.module_utils._service_observed import Limits, Observed, ServiceObserver
-from ansible_collections.ops.runbooks.plugins.module_utils._service_options import Target, service_options
+from ansible_collections.ops.runbooks.plugins.module_utils._service_options import (
+    Gate,
+    Target,
+    gate_options,
+    service_options,
+)
 from ansible_collections.ops.runbooks.plugins.module_utils._service_override import text_of
+from ansible_collections.ops.runbooks.plugins.module_utils._service_ports import Change, OrchestratedEngine
 from ansible_collections.ops.runbooks.plugins.module_utils._service_precondition import (
     Precondition,
     precondition_options,
 )
+from ansible_collections.ops.runbooks.plugins.module_utils._service_replacing import (
+    START_FIRST,
+    order_of,
+    see_through,
+)
+from ansible_collections.ops.runbooks.plugins.module_utils._waiting import Clock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -43,7 +55,7 @@ def limits_spec() -> ArgumentSpec:
         },
         required_one_of=[["memory_bytes", "cpus", "pids"]],
     )
-    return service_options() + own + precondition_options()
+    return service_options() + gate_options() + own + precondition_options()
 
 
 @dataclass(frozen=True)
@@ -51,6 +63,7 @@ class LimitsRequest:
     """What service_limits is asked to do; a limit that is None stays as it is."""
 
     target: Target
+    gate: Gate
     precondition: Precondition
     wanted: Limits
     allow_below_use: bool
@@ -65,6 +78,7 @@ class LimitsRequest:
             raise ValueError(f"memory_bytes must be at least {LEAST_MEMORY_BYTES}, the least that the engine takes.")
         return cls(
             target=Target.from_params(params),
+            gate=Gate.from_params(params),
             precondition=Precondition.from_params(params),
             wanted=wanted,
             allow_below_use=params["allow_below_use"],
@@ -79,12 +93,16 @@ class Host:
     cpus: float
 
 
-class LimitsEngine(ServiceObserver):
-    """An engine that can also change the limits of what runs."""
+class LimitsSource(ServiceObserver):
+    """An engine that also tells what there is to share."""
 
     @abstractmethod
     def host(self) -> Host:
         """Return what there is to share."""
+
+
+class LimitsEngine(LimitsSource):
+    """An engine that can also change the limits of what runs."""
 
     @abstractmethod
     def update(self, replica: Replica, limits: Limits) -> None:
@@ -96,12 +114,15 @@ class Limiter:
 
     def __init__(
         self,
-        limits: LimitsEngine,
+        limits: LimitsSource,
         services: ServiceEngine,
         request: LimitsRequest,
         warn: Callable[[str], None],
         file: OverrideFile | None = None,
+        *,
+        clock: Clock | None = None,
     ) -> None:
+        self._clock = clock or Clock()
         self._limits = limits
         self._services = services
         self._request = request
@@ -147,7 +168,7 @@ class Limiter:
                 self._result["after"] = _state_of(after)
                 self._say(f"Would limit {told}.")
             else:
-                self._update(changing)
+                self._set(changing)
                 self._result["after"] = self._verified(service)
                 self._say(f"Limited {told}.")
         if text is not None and self._file is not None:
@@ -158,7 +179,7 @@ class Limiter:
                 f"{'Would write' if dry_run else 'Wrote'} {self._file.name}. Name it as the last --file of "
                 "`docker compose up`: that recreates the service, and keeps the limits."
             )
-        elif changing and self._file is None:
+        elif changing and isinstance(self._limits, LimitsEngine):
             self._say("The next recreate returns to the limits of the Compose file. Set override_file to keep these.")
         if not self._result["changed"]:
             self._say(f"Nothing to change: {service} has these limits.")
@@ -194,21 +215,40 @@ class Limiter:
                         "Ask for more, or set allow_below_use."
                     )
 
-    def _update(self, changing: Sequence[Observed]) -> None:
+    def _set(self, changing: Sequence[Observed]) -> None:
+        if isinstance(self._limits, LimitsEngine):
+            self._update(self._limits, changing)
+        elif isinstance(self._services, OrchestratedEngine):
+            self._replace(self._services, len(changing))
+
+    def _replace(self, engine: OrchestratedEngine, replicas: int) -> None:
+        """Have an engine that keeps limits itself replace the replicas; it returns to the old ones by itself."""
+        request, service = self._request, self._request.target.service
+        order = order_of(engine.definition(service), engine.data(service), replicas)
+        change = Change(limits=request.wanted, start_first=order == START_FIRST, undo=True)
+        try:
+            _new, beside = see_through(engine, service, change, request.gate, self._clock)
+        except OpsError as error:
+            self._result["changed"] = not error.details.get("undone", False)
+            raise type(error)(f"Cannot limit {service}: {error}", **error.details) from error
+        for sentence in beside:
+            self._say(sentence)
+
+    def _update(self, engine: LimitsEngine, changing: Sequence[Observed]) -> None:
         done: list[Observed] = []
         for one in changing:
             try:
-                self._limits.update(one.replica, self._request.wanted)
+                engine.update(one.replica, self._request.wanted)
             except OpsError as error:
-                raise ActionFailed(f"{error} {self._give_back(done)}") from error
+                raise ActionFailed(f"{error} {self._give_back(engine, done)}") from error
             done.append(one)
 
-    def _give_back(self, done: Sequence[Observed]) -> str:
+    def _give_back(self, engine: LimitsEngine, done: Sequence[Observed]) -> str:
         """Restore the limits of these replicas; return a sentence on how they stand."""
         wanted, kept = self._request.wanted, []
         for one in done:
             try:
-                self._limits.update(one.replica, one.limits)
+                engine.update(one.replica, one.limits)
             except OpsError:
                 kept.append(one.replica.name)
                 continue

@@ -77,10 +77,15 @@ class ComposeObserver(ServiceObserver):
 
     def images(self, repository: str) -> list[Image]:
         """Return the local images of a repository."""
-        return [
-            Image(entry["Id"], tuple(sorted(entry["RepoTags"] or [])), max(0.0, self._docker.now() - entry["Created"]))
-            for entry in self._docker.images(repository)
-        ]
+        return images_on(self._docker, repository)
+
+
+def images_on(docker: DockerEngine, repository: str) -> list[Image]:
+    """Return the images of a repository on the engine's host."""
+    return [
+        Image(entry["Id"], tuple(sorted(entry["RepoTags"] or [])), max(0.0, docker.now() - entry["Created"]))
+        for entry in docker.images(repository)
+    ]
 
 
 def limits_of(host_config: Mapping[str, Any]) -> Limits:

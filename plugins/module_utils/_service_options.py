@@ -14,6 +14,8 @@ from ansible_collections.ops.runbooks.plugins.module_utils._arguments import Arg
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+COMPOSE = "compose"
+SWARM = "swarm"
 DOCKER_HOST = "unix:///var/run/docker.sock"
 
 
@@ -22,6 +24,7 @@ def project_options() -> ArgumentSpec:
     return ArgumentSpec(
         options={
             "project": {"type": "str", "required": True},
+            "engine": {"type": "str", "choices": [COMPOSE, SWARM], "default": COMPOSE},
             "docker_host": {"type": "str", "default": DOCKER_HOST, "fallback": (env_fallback, ["DOCKER_HOST"])},
         }
     )

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 # A container that its restart policy starts again and again, never for longer than the engine takes for a success.
 CRASH_LOOP_RESTARTS = 3
 CRASH_LOOP_SECONDS = 10
+# What a Swarm makes of a replica before it runs.
+COMING = ("new", "pending", "assigned", "accepted", "preparing", "ready", "starting")
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class Replica:
     @property
     def counts(self) -> bool:
         """Whether it is there to serve; an exited container is not."""
-        return self.state in ("running", "restarting", "paused")
+        return self.state in ("running", "restarting", "paused", *COMING)
 
     @property
     def broken(self) -> bool:

@@ -17,9 +17,19 @@ from ansible_collections.ops.runbooks.plugins.module_utils._service_options impo
     gate_options,
     service_options,
 )
+from ansible_collections.ops.runbooks.plugins.module_utils._service_ports import (
+    Change,
+    OrchestratedEngine,
+    ReplicaEngine,
+)
 from ansible_collections.ops.runbooks.plugins.module_utils._service_precondition import (
     Precondition,
     precondition_options,
+)
+from ansible_collections.ops.runbooks.plugins.module_utils._service_replacing import (
+    START_FIRST,
+    order_of,
+    see_through,
 )
 from ansible_collections.ops.runbooks.plugins.module_utils._service_replicas import Replica, leaving_order, names
 from ansible_collections.ops.runbooks.plugins.module_utils._waiting import Clock, wait_until
@@ -145,7 +155,7 @@ class Restarter:
             self._say(f"Left everything alone: {unmet}.")
             return
         groups = self._plan(found)
-        if request.mode == "rolling":
+        if request.mode == "rolling" and isinstance(self._engine, ReplicaEngine):
             for group in groups:
                 refuse_outage(group, self._stable)
         if not groups:
@@ -154,13 +164,20 @@ class Restarter:
             self._predict(groups, found)
         else:
             for group in groups:
-                (self._roll if request.mode == "rolling" else self._at_once)(group)
+                self._group(group)
             self._result["after"] = self._state({name: self._engine.replicas(name) for name in found})
 
     def _plan(self, found: Mapping[str, Sequence[Replica]]) -> list[Group]:
         """Choose what is restarted, and say what is not, and why."""
         request, service = self._request, self._request.target.service
         chosen, young = choose(request, found[service])
+        if chosen and isinstance(self._engine, OrchestratedEngine):
+            if request.only_replicas is not None:
+                raise PreconditionFailed(
+                    f"Cannot restart {', '.join(request.only_replicas)} alone: a Swarm restarts a service as a whole. "
+                    "Leave only_replicas away."
+                )
+            chosen, young = list(found[service]), []
         for replica in young:
             self._say(
                 f"Left {replica.name} alone: it started {replica.up_seconds:.0f} s ago "
@@ -186,7 +203,7 @@ class Restarter:
         for group in groups:
             one = len(group.chosen) == 1
             self._say(f"Would restart {names(group.chosen)}{'' if one else ', ' + how}.")
-            if self._outage(group):
+            if self._outage(group) and isinstance(self._engine, ReplicaEngine):
                 self._say(f"{group.service} will be down until {'it' if one else 'one of them'} serves again.")
         restarted = {replica.id for group in groups for replica in group.chosen}
         self._result["after"] = self._state(
@@ -201,7 +218,29 @@ class Restarter:
             }
         )
 
-    def _roll(self, group: Group) -> None:
+    def _group(self, group: Group) -> None:
+        if isinstance(self._engine, OrchestratedEngine):
+            self._replace(self._engine, group)
+        elif isinstance(self._engine, ReplicaEngine):
+            (self._roll if self._request.mode == "rolling" else self._at_once)(self._engine, group)
+
+    def _replace(self, engine: OrchestratedEngine, group: Group) -> None:
+        """Have the engine replace every replica of a service."""
+        service, begin = group.service, self._clock.now()
+        order = order_of(engine.definition(service), engine.data(service), len(group.every))
+        change = Change(start_first=order == START_FIRST, at_once=self._request.mode == "at_once")
+        self._result["changed"] = True
+        try:
+            new, beside = see_through(engine, service, change, self._request.gate, self._clock)
+        except OpsError as error:
+            self._refresh()
+            raise type(error)(f"Cannot restart {service}: {error}", **error.details) from error
+        self._result["restarted"].extend(replica.name for replica in new)
+        self._say(f"The Swarm replaced {names(new)}: serving after {self._clock.now() - begin:.1f} s.")
+        for sentence in beside:
+            self._say(sentence)
+
+    def _roll(self, engine: ReplicaEngine, group: Group) -> None:
         """Restart one replica after the other; the next goes only while what was restarted serves."""
         done: list[Replica] = []
         for position, replica in enumerate(group.chosen):
@@ -211,7 +250,7 @@ class Restarter:
             self._look(group, replica, done)
             begin = self._clock.now()
             try:
-                self._engine.restart(replica)
+                engine.restart(replica)
                 self._result["changed"] = True
                 (seen,) = self._await(group.service, [replica])
             except OpsError as error:
@@ -239,18 +278,18 @@ class Restarter:
                 "Heal that first, then repeat."
             )
 
-    def _at_once(self, group: Group) -> None:
+    def _at_once(self, engine: ReplicaEngine, group: Group) -> None:
         """Stop all, then start all: no replica of before runs beside one of after."""
         begin = self._clock.now()
         problems: list[OpsError] = []
         self._result["changed"] = True
         try:
-            self._engine.stop_all([replica for replica in group.chosen if replica.counts])
+            engine.stop_all([replica for replica in group.chosen if replica.counts])
         except OpsError as error:
             problems.append(error)
         for replica in group.chosen:  # whatever went wrong: nothing that can run is left stopped
             try:
-                self._engine.start(replica)
+                engine.start(replica)
             except OpsError as error:
                 problems.append(error)
         if problems:

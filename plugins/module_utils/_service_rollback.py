@@ -23,6 +23,7 @@ from ansible_collections.ops.runbooks.plugins.module_utils._service_observed imp
     repository_of,
 )
 from ansible_collections.ops.runbooks.plugins.module_utils._service_options import (
+    COMPOSE,
     Gate,
     Target,
     gate_options,
@@ -33,8 +34,13 @@ from ansible_collections.ops.runbooks.plugins.module_utils._service_precondition
     Precondition,
     precondition_options,
 )
+from ansible_collections.ops.runbooks.plugins.module_utils._service_replacing import (
+    RECREATE,
+    START_FIRST,
+    STOP_FIRST,
+    order_of,
+)
 from ansible_collections.ops.runbooks.plugins.module_utils._service_replicas import (
-    Definition,
     Replica,
     count,
     leaving_order,
@@ -47,15 +53,11 @@ if TYPE_CHECKING:
 
     from ansible_collections.ops.runbooks.plugins.module_utils._service_observed import ServiceObserver
     from ansible_collections.ops.runbooks.plugins.module_utils._service_override import OverrideFile
-    from ansible_collections.ops.runbooks.plugins.module_utils._service_ports import Data, RollbackEngine
+    from ansible_collections.ops.runbooks.plugins.module_utils._service_ports import RollbackEngine
 
 LOG_LINES = 20
 SHORT = len("sha256:") + 12
 RECORD = "x-rolled-back"  # Compose ignores what begins with x-
-
-START_FIRST = "start_first"
-STOP_FIRST = "stop_first"
-RECREATE = "recreate"
 
 
 def rollback_spec() -> ArgumentSpec:
@@ -63,10 +65,11 @@ def rollback_spec() -> ArgumentSpec:
     own = ArgumentSpec(
         options={
             "image": {"type": "str"},
-            "override_file": {"type": "path", "required": True},
+            "override_file": {"type": "path"},
             "expected_image": {"type": "str"},
             "settle_seconds": {"type": "float", "default": 3.0},
-        }
+        },
+        required_if=[["engine", COMPOSE, ["override_file"]]],
     )
     return service_options() + gate_options() + own + precondition_options()
 
@@ -405,19 +408,6 @@ _HOW = {
     STOP_FIRST: "one at a time, each before its successor starts",
     RECREATE: "with a short outage: it is the only replica, and its successor needs what it has",
 }
-
-
-def order_of(definition: Definition, data: Data, replicas: int) -> str:
-    """Return whether a replica may run beside its successor; raises PreconditionFailed if data would be lost."""
-    full = definition.container_name is not None or any(port.size <= replicas for port in definition.host_ports)
-    if replicas == 1:
-        return RECREATE if full or data.own or data.shared else START_FIRST
-    if data.own:
-        raise PreconditionFailed(
-            f"Cannot roll back {definition.name}: each of its replicas keeps data in a volume without a name, which a "
-            "new replica does not get. Name the volumes in the Compose file, or replace the replicas by hand."
-        )
-    return STOP_FIRST if full else START_FIRST
 
 
 def keep(document: Mapping[str, Any], service: str, image: str | None, record: Record | None) -> dict[str, Any]:

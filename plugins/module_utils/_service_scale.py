@@ -17,6 +17,7 @@ from ansible_collections.ops.runbooks.plugins.module_utils._service_options impo
     gate_options,
     service_options,
 )
+from ansible_collections.ops.runbooks.plugins.module_utils._service_ports import ReplicaEngine
 from ansible_collections.ops.runbooks.plugins.module_utils._service_precondition import (
     Precondition,
     precondition_options,
@@ -187,8 +188,9 @@ class Scaler:
             started = [r for r in now if r.counts and r.id in known and not known[r.id].counts]
             if added:
                 self._engine.remove(added, new=True)
-            for replica in started:
-                self._engine.stop(replica)
+            if isinstance(self._engine, ReplicaEngine):
+                for replica in started:
+                    self._engine.stop(replica)
         except OpsError as error:
             return f"Could not take back what was started: {error}"
         self._result["changed"] = False

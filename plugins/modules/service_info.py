@@ -11,7 +11,7 @@ short_description: Read health, ends, use against limits, images and log errors 
 version_added: 0.1.0
 author: The ops.runbooks contributors (@ops-runbooks)
 description:
-  - Reads how the services of a Docker Compose project stand. Changes nothing.
+  - Reads how the services of a Docker Compose project, or of a stack of a Docker Swarm, stand. Changes nothing.
   - Reading is bounded. Replicas are read side by side, of a log only the last lines of the last minutes, and each for a
     limited time. What cannot be read is listed and does not fail.
   - Log lines that look like errors are grouped by what they have in common, with numbers, identities and quoted text

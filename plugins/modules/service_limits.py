@@ -11,7 +11,8 @@ short_description: Change memory, CPU and process limits of a service while it r
 version_added: 0.1.0
 author: The ops.runbooks contributors (@ops-runbooks)
 description:
-  - Sets limits on every container of a Docker Compose service, at once and without a restart. If one cannot be changed,
+  - Sets limits on every container of a Docker Compose service, at once and without a restart. A Swarm keeps limits and
+    replaces the tasks for them, one after the other, gated on health. If one cannot be changed,
     those before it get their limits back.
   - Refuses limits that the host does not have, and limits that what runs would not survive.
   - Swap keeps its distance to memory; where it was the engine's default of as much again, it is so afterwards.
@@ -21,6 +22,7 @@ description:
 extends_documentation_fragment:
   - ops.runbooks.service
   - ops.runbooks.service.project
+  - ops.runbooks.service.gate
   - ops.runbooks.service.precondition
 attributes:
   check_mode:

@@ -13,6 +13,8 @@ author: The ops.runbooks contributors (@ops-runbooks)
 description:
   - Restarts the replicas of a Docker Compose service. Each is stopped by its own stop signal and grace period, started,
     and waited for until it serves; only then the next one goes. Those that do not serve are restarted first.
+  - A Swarm restarts a service as a whole, by new tasks. Each starts before its predecessor stops where that can be;
+    this module watches it until all serve, and the Swarm stops at the first that does not.
   - Stops at the first replica that does not come to serve. The others serve on as they are, and the error names that
     replica, its state and its last log lines.
   - Refuses to take away the only replica that serves while the others do not. A service with one replica is down while
@@ -54,7 +56,7 @@ options:
     type: bool
     default: false
   only_replicas:
-    description: Restart only these replicas, by the names of their containers.
+    description: Restart only these replicas, by the names of their containers. A Swarm cannot.
     type: list
     elements: str
   dependents:

@@ -19,6 +19,8 @@ description:
     that it had. A replica that serves is given up only for one that serves, too.
   - The image before is the newest one on the host, of the same repository, that is older than the newest that runs, as
     M(ops.runbooks.service_info) returns it in C(images_before). Nothing is pulled or built.
+  - With O(engine=swarm) the image before is the one that the Swarm remembers, it replaces the tasks itself and goes
+    forward again itself, and the choice holds until the stack is deployed again.
   - The choice is written into O(override_file) before anything is replaced. A run that was cut off is finished by a
     second one. Data is not rolled back; a program that has migrated its database may not run with the image before.
 extends_documentation_fragment:
@@ -44,9 +46,9 @@ options:
     description:
       - Compose override file that keeps the image across a recreate. It is written as JSON, which Compose reads, and
         must be a file of its own or one that M(ops.runbooks.service_limits) has written. Name it as the last C(--file)
-        of C(docker compose up), until the project's own files say a good image.
+        of C(docker compose up), until the project's own files say a good image. Required with O(engine=compose), and
+        of no use to a Swarm, which keeps what it was told.
     type: path
-    required: true
   expected_image:
     description:
       - Name or identity of the image that the caller wants to leave. O(precondition_reaction) says what happens when no
@@ -78,6 +80,12 @@ EXAMPLES = r"""
     service: web
     override_file: /srv/shop/compose.kept.json
   check_mode: true
+
+- name: Return a service of a Swarm to the image before
+  ops.runbooks.service_rollback:
+    engine: swarm
+    project: shop
+    service: web
 
 - name: Return to a named image, unless somebody has deployed another one meanwhile
   ops.runbooks.service_rollback:
@@ -146,15 +154,18 @@ from typing import TYPE_CHECKING, Any
 
 from ansible_collections.ops.runbooks.plugins.module_utils._module import run_module
 from ansible_collections.ops.runbooks.plugins.module_utils._service_engines import (
+    in_swarm,
     kept_in,
     open_observer,
     open_roller,
+    open_stack,
 )
 from ansible_collections.ops.runbooks.plugins.module_utils._service_rollback import (
     Rollbacker,
     RollbackRequest,
     rollback_spec,
 )
+from ansible_collections.ops.runbooks.plugins.module_utils._service_rollback_stack import StackRollbacker
 
 if TYPE_CHECKING:
     from ansible.module_utils.basic import AnsibleModule
@@ -162,7 +173,11 @@ if TYPE_CHECKING:
 
 def work(module: AnsibleModule) -> dict[str, Any]:
     request = RollbackRequest.from_params(module.params)
-    rollbacker = Rollbacker(open_observer(module), open_roller(module), kept_in(module), request, warn=module.warn)
+    rollbacker = (
+        StackRollbacker(open_stack(module), request, warn=module.warn)
+        if in_swarm(module)
+        else Rollbacker(open_observer(module), open_roller(module), kept_in(module), request, warn=module.warn)
+    )
     result = rollbacker.run(dry_run=module.check_mode)
     if module._diff:
         result["diff"] = {"before": result["before"], "after": result["after"]}

@@ -11,7 +11,8 @@ short_description: Give a service its number of replicas, gated on health
 version_added: 0.1.0
 author: The ops.runbooks contributors (@ops-runbooks)
 description:
-  - Brings a Docker Compose service to a number of replicas and waits until each new one serves.
+  - Brings a service of a Docker Compose project or of a Swarm to a number of replicas and waits until each new one
+    serves.
   - If a new replica does not come to serve, all new ones are taken away again, and the module fails with its last log
     lines. The service is then as it was.
   - Replicas that go are stopped by their own stop signal and grace period, one after the other. Those that do not serve
@@ -19,8 +20,8 @@ description:
   - Refuses what cannot work, such as two replicas of a service with a fixed container name or host port.
   - New replicas come from the images that are on the host; nothing is pulled or built. The result warns if they differ
     from those that run.
-  - Compose keeps no number of replicas. The next C(docker compose up) without C(--scale) returns the service to what its
-    files say; the result tells if that is another number.
+  - A Swarm chooses itself which replicas go, and keeps their number. Compose keeps none. The next C(docker compose up)
+    without C(--scale) returns the service to what its files say; the result tells if that is another number.
 extends_documentation_fragment:
   - ops.runbooks.service
   - ops.runbooks.service.project

@@ -15,7 +15,7 @@ from ansible_collections.ops.runbooks.plugins.module_utils._service_observed imp
     Usage,
     repository_of,
 )
-from ansible_collections.ops.runbooks.plugins.module_utils._service_ports import ServiceEngine
+from ansible_collections.ops.runbooks.plugins.module_utils._service_ports import ReplicaEngine
 from ansible_collections.ops.runbooks.plugins.module_utils._service_replicas import Definition, Replica
 from ansible_collections.ops.runbooks.plugins.module_utils._waiting import Clock, wait_until
 from typing_extensions import override
@@ -38,7 +38,7 @@ def replica(
     return Replica(identifier, service, f"shop-{service}-{number}", number, state, health, "before", up_seconds=up)
 
 
-class FakeEngine(ServiceEngine):
+class FakeEngine(ReplicaEngine):
     """Services whose replicas, once started here, become what a script says, one step per second of the clock."""
 
     picks_leaving = True
@@ -170,7 +170,7 @@ class EngineContract:
     """What every engine does; a subclass has ``engine``, ``clock`` and ``served``, a service with two replicas."""
 
     def test_a_restart_is_another_run_of_the_same_replica(
-        self, engine: ServiceEngine, clock: Clock, served: str
+        self, engine: ReplicaEngine, clock: Clock, served: str
     ) -> None:
         """Identity, name and number stay; the start time does not, and the other replica is not touched."""
         first, second = engine.replicas(served)
@@ -181,7 +181,7 @@ class EngineContract:
         assert unchanged.started == first.started
         wait_until_ready(engine, clock, served)
 
-    def test_all_are_stopped_and_stay_there(self, engine: ServiceEngine, clock: Clock, served: str) -> None:
+    def test_all_are_stopped_and_stay_there(self, engine: ReplicaEngine, clock: Clock, served: str) -> None:
         """Stopped replicas are exited, count no longer, and can be started again; starting twice is once."""
         before = engine.replicas(served)
         engine.stop_all(before)
@@ -193,7 +193,7 @@ class EngineContract:
         assert [r.started != old.started for r, old in zip(engine.replicas(served), before, strict=True)] == [True] * 2
         wait_until_ready(engine, clock, served)
 
-    def test_a_stopped_replica_is_started_by_a_restart(self, engine: ServiceEngine, clock: Clock, served: str) -> None:
+    def test_a_stopped_replica_is_started_by_a_restart(self, engine: ReplicaEngine, clock: Clock, served: str) -> None:
         """A restart brings back what has exited."""
         (first, _second) = engine.replicas(served)
         engine.stop(first)
@@ -202,12 +202,12 @@ class EngineContract:
         assert engine.replicas(served)[0].state == "running"
         wait_until_ready(engine, clock, served)
 
-    def test_the_log_has_at_most_as_many_lines_as_asked_for(self, engine: ServiceEngine, served: str) -> None:
+    def test_the_log_has_at_most_as_many_lines_as_asked_for(self, engine: ReplicaEngine, served: str) -> None:
         """One line is one line."""
         assert len(engine.log_tail(engine.replicas(served)[0], 1)) <= 1
 
 
-def wait_until_ready(engine: ServiceEngine, clock: Clock, service: str) -> None:
+def wait_until_ready(engine: ReplicaEngine, clock: Clock, service: str) -> None:
     waited = wait_until(
         lambda: engine.replicas(service),
         lambda found: all(r.ready(1) for r in found),

@@ -63,6 +63,7 @@ class TestFakeObserver(ObserverContract):
 def request(**more: Any) -> InfoRequest:
     defaults: dict[str, Any] = {
         "project": "shop",
+        "engine": "compose",
         "services": None,
         "since_seconds": 900.0,
         "log_lines": 500,

@@ -62,6 +62,8 @@ class Run:
         defaults: dict[str, Any] = {
             "project": "shop",
             "service": "web",
+            "stable_seconds": 5.0,
+            "timeout_seconds": 30.0,
             "memory_bytes": None,
             "cpus": None,
             "pids": None,

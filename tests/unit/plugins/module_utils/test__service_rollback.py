@@ -13,15 +13,17 @@ from ansible_collections.ops.runbooks.plugins.module_utils._errors import (
 )
 from ansible_collections.ops.runbooks.plugins.module_utils._service_observed import Image
 from ansible_collections.ops.runbooks.plugins.module_utils._service_ports import Data
-from ansible_collections.ops.runbooks.plugins.module_utils._service_replicas import Definition, HostPort
-from ansible_collections.ops.runbooks.plugins.module_utils._service_rollback import (
+from ansible_collections.ops.runbooks.plugins.module_utils._service_replacing import (
     RECREATE,
     START_FIRST,
     STOP_FIRST,
+    order_of,
+)
+from ansible_collections.ops.runbooks.plugins.module_utils._service_replicas import Definition, HostPort
+from ansible_collections.ops.runbooks.plugins.module_utils._service_rollback import (
     Rollbacker,
     RollbackRequest,
     keep,
-    order_of,
 )
 from hypothesis import given
 from hypothesis import strategies as st
