@@ -24,5 +24,7 @@ CREATE ROLE runbooks LOGIN PASSWORD :'runbooks_password'
 -- Keycloak opens its whole pool at the start and keeps it (lab/compose.yml); the rest is for a look at its tables.
 CREATE ROLE keycloak LOGIN PASSWORD :'keycloak_password';
 CREATE DATABASE keycloak OWNER keycloak;
--- Option E of db-connections; PostgreSQL 15 and later can grant this one setting.
+-- Option E of db-connections; PostgreSQL 15 and later can grant this one setting. Functions belong to a database.
 GRANT ALTER SYSTEM ON PARAMETER max_connections TO runbooks;
+\connect app
+GRANT EXECUTE ON FUNCTION pg_reload_conf() TO runbooks;

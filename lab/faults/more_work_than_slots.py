@@ -18,8 +18,8 @@ FAULT = Fault(
     option="E",
     wrong="A",
     alert="DatabaseConnectionPoolExhausted",
-    happens="the client order-import needs 44 sessions, runs a statement in each, and opens again what it loses",
-    inject=lambda: start_client(NAME, "clients/work_hard.py", "order-import", "44"),
+    happens="the client order-import works in every slot, needs three more, and opens again what it loses",
+    inject=lambda: start_client(NAME, "clients/work_hard.py", "order-import", "3"),
     undo=undo,
     ends=lambda: remove_client(NAME),
 )

@@ -1,6 +1,6 @@
-"""Be a busy application: so many sessions at once, each at work, each opened again when it is lost.
+"""Be a busy application that needs some sessions more than the server has: each at work, opened again when it is lost.
 
-usage: work_hard.py APPLICATION_NAME SESSIONS
+usage: work_hard.py APPLICATION_NAME SESSIONS_MORE
 """
 
 from __future__ import annotations
@@ -33,21 +33,20 @@ def is_lost(session: psycopg.Connection) -> bool:
         return True
 
 
-def main(name: str, wanted: int) -> None:
-    """Keep as many sessions as the work needs, or as the server gives."""
+def main(name: str, more: int) -> None:
+    """Take every slot, then keep asking for as many sessions as the work needs."""
     working: list[psycopg.Connection] = []
-    told = False
+    wanted = 0
     while True:
         working = [session for session in working if not is_lost(session)]
         try:
-            while len(working) < wanted:
+            while not wanted or len(working) < wanted:
                 working.append(connect(name))
-            refusal = ""
         except psycopg.OperationalError as error:
-            refusal = str(error).rpartition("FATAL:")[2].strip() or str(error)
-        if not told and refusal:
-            print(f"IN EFFECT {name} has {len(working)} of {wanted} sessions; then: {refusal}", flush=True)  # noqa: T201
-            told = True
+            if not wanted:
+                wanted = len(working) + more
+                refusal = str(error).rpartition("FATAL:")[2].strip() or str(error)
+                print(f"IN EFFECT {name} has {len(working)} of {wanted} sessions; then: {refusal}", flush=True)  # noqa: T201
         time.sleep(0.5)
 
 
