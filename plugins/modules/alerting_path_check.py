@@ -23,7 +23,9 @@ extends_documentation_fragment:
 attributes:
   check_mode:
     support: partial
-    description: Sends no test alert, and so proves nothing; the verdict is at best V(unknown).
+    description: Sends nothing.
+    details:
+      - Sends no test alert, and so proves nothing; the verdict is at best V(unknown).
   diff_mode:
     support: none
     description: There is nothing to compare.

@@ -272,7 +272,9 @@ def test_a_single_file(made: Callable[..., Stopped], run_module: RunModule) -> N
     assert result["_exit_code"] == 0, result
     assert found.digest(f"{result['aside']}/appendonly.aof") == original
     assert "is valid" in found.shell("redis-check-aof appendonly.aof")
-    assert found.shell("grep -c SET appendonly.aof").strip() == str(50 - result["lost_commands"])
+    # The damage hides where one more command began; the number is not called exact.
+    assert found.shell("grep -c SET appendonly.aof").strip() == "33"
+    assert (result["lost_commands"], result["lost_commands_exact"]) == (50 - 33 - 1, False)
 
 
 @pytest.mark.parametrize(
