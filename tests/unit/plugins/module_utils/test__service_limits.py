@@ -6,7 +6,12 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from ansible_collections.ops.runbooks.plugins.module_utils._errors import ActionFailed, OpsError, PreconditionFailed
+from ansible_collections.ops.runbooks.plugins.module_utils._errors import (
+    ActionFailed,
+    ConnectionFailed,
+    OpsError,
+    PreconditionFailed,
+)
 from ansible_collections.ops.runbooks.plugins.module_utils._service_compose import _stated, _swap
 from ansible_collections.ops.runbooks.plugins.module_utils._service_limiter import resources
 from ansible_collections.ops.runbooks.plugins.module_utils._service_limits import (
@@ -20,11 +25,14 @@ from ansible_collections.ops.runbooks.plugins.module_utils._service_override imp
 from ansible_collections.ops.runbooks.plugins.module_utils._service_replicas import Definition
 from hypothesis import given
 from hypothesis import strategies as st
+from typing_extensions import override
 
 from tests.unit.plugins.module_utils.services import FakeEngine, FakeLimitsEngine, replica
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from ansible_collections.ops.runbooks.plugins.module_utils._service_replicas import Replica
 
 MB = 1024 * 1024
 OLD = Limits(100 * MB, 0.5, None)
@@ -300,3 +308,34 @@ def test_check_mode_predicts_the_run_and_nothing_lands_below_its_use(old: Limits
     assert all(one.limits == applied(old, new) for one in engine.seen)
     if new.memory_bytes is not None and new.memory_bytes < (old.memory_bytes or 10**12):
         assert used <= new.memory_bytes
+
+
+class Leaves(FakeLimitsEngine):
+    """An engine that answers no change any more after so many, until it is back."""
+
+    left: int | None = None
+
+    @override
+    def update(self, replica: Replica, limits: Limits) -> None:
+        if self.left is not None and len(self.calls) >= self.left:
+            raise ConnectionFailed("Cannot go on: the engine does not answer.")
+        super().update(replica, limits)
+
+
+@given(st.integers(1, 4), st.integers(0, 4))
+def test_a_second_run_finishes_what_was_cut_off(replicas: int, calls: int) -> None:
+    """The engine goes away after any change: those that were changed are named, and a second run changes the others."""
+    engine = Leaves(**vars(project(*["running"] * replicas)))
+    engine.left = calls
+    told: list[OpsError] = []
+    try:
+        run(engine, cpus=1)
+    except OpsError as error:
+        told.append(error)
+    changed = [seen.replica.name for seen in engine.seen if seen.limits != OLD]
+    for one in told:
+        assert one.details["changed"] is bool(changed)
+        assert all(name in str(one) for name in changed)
+    engine.left = None
+    run(engine, cpus=1)
+    assert all(seen.limits.cpus == 1 for seen in engine.seen)

@@ -7,11 +7,17 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from ansible_collections.ops.runbooks.plugins.module_utils._errors import ActionFailed, OpsError, PreconditionFailed
+from ansible_collections.ops.runbooks.plugins.module_utils._errors import (
+    ActionFailed,
+    ConnectionFailed,
+    OpsError,
+    PreconditionFailed,
+)
 from ansible_collections.ops.runbooks.plugins.module_utils._service_replicas import HostPort, Replica, leaving_order
 from ansible_collections.ops.runbooks.plugins.module_utils._service_scale import Scaler, ScaleRequest
 from hypothesis import given
 from hypothesis import strategies as st
+from typing_extensions import override
 
 from tests.unit.plugins.module_utils.services import FakeEngine, replica
 
@@ -256,3 +262,42 @@ def test_check_mode_predicts_whether_a_run_changes_anything(replicas: list[Repli
     done = run(engine, wanted)
     assert planned["changed"] == done["changed"]
     assert planned["after"]["replicas"] == done["after"]["replicas"]
+
+
+class Leaves(FakeEngine):
+    """An engine that answers nothing any more after so many changes, until it is back."""
+
+    left: int | None = None
+
+    def _called(self, call: str) -> None:
+        self._answer()
+        super()._called(call)
+        if self.left is not None:
+            self.left -= 1
+
+    def _answer(self) -> None:
+        if self.left is not None and self.left <= 0:
+            raise ConnectionFailed("Cannot go on: the engine does not answer.")
+
+    @override
+    def replicas(self, service: str) -> list[Replica]:
+        self._answer()
+        return super().replicas(service)
+
+
+@given(REPLICAS, st.integers(1, 6), st.integers(1, 5))
+def test_a_second_run_finishes_what_was_cut_off(replicas: list[Replica], wanted: int, calls: int) -> None:
+    """The engine goes away after any change: a change is never denied, and a second run ends as one run would have."""
+    engine = Leaves(*replicas)
+    engine.left = calls
+    counted = sum(r.counts for r in replicas)
+    told: list[OpsError] = []
+    try:
+        run(engine, wanted)
+    except OpsError as error:
+        told.append(error)
+    if told and sum(r.counts for r in engine.found) != counted:
+        assert told[0].details["changed"] is True
+    engine.left = None
+    run(engine, wanted)
+    assert sum(r.counts for r in engine.found) == wanted

@@ -327,3 +327,32 @@ class TestHttpPoolApi(PoolApiContract):
         """Before anything is sent."""
         with pytest.raises(ValueError, match="ca_path /nosuch"):
             HttpPoolApi("t", timeout_seconds=5, ca_path="/nosuch")
+
+
+POPULATION = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3), st.booleans()), min_size=1, max_size=5)
+
+
+@given(POPULATION)
+def test_check_mode_names_whom_a_run_resets_and_a_second_run_finishes(found: list[tuple[int, int, bool]]) -> None:
+    """Whoever has a connection open, and nobody else; of those that go away in the middle the second run."""
+    replicas = [FakeReplica(idle, used) for idle, used, _lost in found]
+    reset = Run(*replicas)
+    urls = list(reset.api.replicas)
+    meant = {url for url, (idle, used, _lost) in zip(urls, found, strict=True) if idle + used}
+    reset.dry_run = True
+    planned = reset()
+    assert (planned["changed"], reset.api.orders) == (bool(meant), {})
+    reset.dry_run = False
+    for one, (_idle, _used, lost) in zip(replicas, found, strict=True):
+        one.fails_reset = ConnectionFailed("no answer") if lost else None
+    missed = {url for url, (_idle, _used, lost) in zip(urls, found, strict=True) if lost} & meant
+    if missed:
+        with pytest.raises(OpsError):
+            reset()
+    else:
+        assert reset()["changed"] is bool(meant)
+    assert set(reset.api.orders) == meant - missed
+    for one in replicas:
+        one.fails_reset = None
+    reset()
+    assert set(reset.api.orders) == meant
