@@ -58,7 +58,9 @@ def see_through(
         new = [r for r in replicas if r.started not in before]
         if progress.state == "undone":
             return all(r.ready(0) for r in replicas)
-        return progress.state != "done" or (len(new) == len(replicas) and all(r.ready(0) for r in new))
+        # Half-way through a deployment some replicas may be already as they are to be, and stay.
+        enough = len(new) == len(replicas) or change.image is not None or change.limits is not None
+        return progress.state != "done" or (enough and all(r.ready(0) for r in replicas))
 
     failures: dict[str, tuple[Replica, list[str]]] = {}
 

@@ -74,7 +74,7 @@ class FakeSwarm(OrchestratedEngine):
         if told not in self.ill:
             self.state = replace(before, image=told, former=before.image, note=change.note or before.note)
             self.limits = change.limits or self.limits
-            self.there = [self._task(one.number) for one in self.there]
+            self.there = [one if one.image == change.image else self._task(one.number) for one in self.there]
             self.outcome = Progress("done")
         else:
             self.outcome = Progress("undone" if change.undo else "stopped", "task x failed")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -159,6 +160,15 @@ def test_a_rollback_to_what_the_swarm_remembers() -> None:
     rollback(engine)
     rollback(engine, image="web:2")
     assert rollback(engine, image="web:1")["changed"] is True
+
+
+def test_what_is_already_as_it_is_to_be_stays() -> None:
+    """The deployment of the bad image came only half-way."""
+    engine = FakeSwarm()
+    engine.there[0] = replace(engine.there[0], image="web:1", started="long ago")
+    assert rollback(engine)["changed"] is True
+    first, second = engine.replicas("web")
+    assert (first.started, first.image, second.image) == ("long ago", "web:1", "web:1")
 
 
 def test_a_redeployed_bad_image_is_left_for_the_same_one() -> None:
