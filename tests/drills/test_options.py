@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from lab.faults import Fault
     from tests.running_lab import Lab
 
-pytestmark = [pytest.mark.drill, pytest.mark.slow]
+# How long it takes says something about the machine.
+pytestmark = [pytest.mark.drill, pytest.mark.slow, pytest.mark.timeout(900)]
 
 CATALOG = load_catalog(ROOT / "runbooks")
 OPTIONS = [(runbook.runbook, option.letter) for runbook in CATALOG.runbooks.values() for option in runbook.options]
