@@ -157,7 +157,7 @@ class Hops:
         return self.prometheus if probe.settings["server"] == "prometheus" else self.alertmanager
 
     def _ready(self, probe: Probe) -> Reading:
-        status, _ = self.site.send(self._server(probe), "/-/ready")
+        status = self.site.send(self._server(probe), "/-/ready")[0]
         return Reading(good=status == OK, value=status)
 
     def _loaded(self, probe: Probe) -> Reading:

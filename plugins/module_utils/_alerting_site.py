@@ -123,7 +123,7 @@ class Site(ABC):
         if status != OK:
             raise ActionFailed(f"{server.title} answered {status} to /metrics.")
         sums: dict[str, float] = {}
-        for name, _, value in _SAMPLE.findall(body):
+        for name, _labels, value in _SAMPLE.findall(body):
             sums[name] = sums.get(name, 0.0) + float(value)
         return sums
 

@@ -199,7 +199,7 @@ class HttpServer(Server):
 
     def status(self, what: str, realm: str) -> dict[str, Any]:
         """Ask an address that everybody may ask."""
-        status, _, error = _ask(self._http, f"/realms/{quote(realm, safe='')}/{PATHS[what]}")
+        status, _body, error = _ask(self._http, f"/realms/{quote(realm, safe='')}/{PATHS[what]}")
         return {"status": status, "error": error}
 
     def token(self, realm: str) -> dict[str, Any]:

@@ -144,7 +144,7 @@ class Repairer:
             actions = [f"Would move {', '.join(parts)} to {self._aside} and start Prometheus."]
             return {"changed": True, "actions": actions, "moved": [], "before": before, "after": before}
         try:
-            for _ in range(ROUNDS):
+            for _round in range(ROUNDS):
                 self._move(parts)
                 error = self._start()
                 if not error:
