@@ -51,7 +51,7 @@ def read_dependencies(settings: Settings) -> Dependencies:
         )
         hosts = json.loads(listed.stdout)["_meta"]["hostvars"]
     except (OSError, subprocess.SubprocessError, ValueError, KeyError) as error:
-        log.error(  # noqa: TRY400 -- the sentence says it all
+        log.error(
             "Cannot read %s from the inventory: %s. No incident waits for another service.",
             VARIABLE,
             error,

@@ -115,7 +115,7 @@ class Notifier:
                 await self.tell_what_is_due()
             except ResponderError as error:
                 self.metrics.errors.labels("store").inc()
-                log.error("Nobody can be told now: %s", error, extra={"action": "store.unavailable"})  # noqa: TRY400
+                log.error("Nobody can be told now: %s", error, extra={"action": "store.unavailable"})
             except Exception:
                 self.metrics.errors.labels("notifier").inc()
                 log.exception("Notices could not be told.", extra={"action": "notice.error"})

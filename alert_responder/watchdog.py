@@ -96,7 +96,7 @@ class Watchdog:
                 await self.step(deliver, self.limit_seconds)
             except ResponderError as error:
                 # Not told yet, so the next look tries again.
-                log.error("The alarm was not recorded: %s", error, extra={"action": "watchdog.failed"})  # noqa: TRY400
+                log.error("The alarm was not recorded: %s", error, extra={"action": "watchdog.failed"})
                 self.metrics.errors.labels("watchdog").inc()
             try:
                 await asyncio.wait_for(stop.wait(), poll_seconds)

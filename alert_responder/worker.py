@@ -126,7 +126,7 @@ class Worker:
                     self._at_work[incident] = asyncio.create_task(self._attend(incident))
         except StoreUnavailable as error:
             self.metrics.errors.labels("store").inc()
-            log.error("%s The next attempt follows.", error, extra={"action": "store.unavailable"})  # noqa: TRY400
+            log.error("%s The next attempt follows.", error, extra={"action": "store.unavailable"})
 
     async def idle(self) -> None:
         """Wait until nothing is being worked on."""
@@ -141,7 +141,7 @@ class Worker:
         except StoreUnavailable as error:
             self.metrics.errors.labels("store").inc()
             # The lease ends by itself; what a finished run has left in its folder is read then.
-            log.error("Incident %d has to wait: %s", incident, error, extra=_about("store.unavailable", incident))  # noqa: TRY400
+            log.error("Incident %d has to wait: %s", incident, error, extra=_about("store.unavailable", incident))
         except Exception:
             self.metrics.errors.labels("worker").inc()
             log.exception("Incident %d could not be worked on.", incident, extra=_about("worker.error", incident))
@@ -349,7 +349,7 @@ class Worker:
             self._renewed_at = loop.time()
             lost = set(at_work) - set(held)
         except (ResponderError, TimeoutError) as error:
-            log.error("Leases were not renewed: %s", error, extra={"action": "store.unavailable"})  # noqa: TRY400
+            log.error("Leases were not renewed: %s", error, extra={"action": "store.unavailable"})
             # On a store of its own nobody else can take the work: it goes on.
             late = self.shared and loop.time() - self._renewed_at >= self.lease_seconds / 2
             lost = set(at_work) if late else set()
@@ -367,7 +367,7 @@ class Worker:
                 open_ones = await asyncio.to_thread(self.store.summaries, status=Status.OPEN, limit=_MOST_SWEPT)
                 await self.silences.sweep({line.id for line in open_ones})
             except ResponderError as error:
-                log.error("Silences were not swept: %s", error, extra={"action": "store.unavailable"})  # noqa: TRY400
+                log.error("Silences were not swept: %s", error, extra={"action": "store.unavailable"})
             await asyncio.sleep(_SWEEP_SECONDS)
 
     async def _clean_up_regularly(self) -> None:

@@ -220,9 +220,9 @@ class DataFilesContract(ABC):
         files.make_folder("aside/work")
         files.keep("one", "aside")
         files.keep("folder", "aside")
-        files.copy("one", "aside/work/one")
-        files.write("aside/work/one", "new % \\n")
-        files.move("aside/work/one", "one")
+        files.copy("one", "aside/mended/one")
+        files.write("aside/mended/one", "new % \\n")
+        files.move("aside/mended/one", "one")
         files.remove("folder/two")
         assert files.read("one", 0, 99) == b"new % \\n"
         assert files.read("aside/one", 0, 99) == b"old"
