@@ -30,6 +30,7 @@ ROOT = Path(__file__).resolve().parents[1]
 _AnsibleCollectionFinder(paths=[str(ROOT / "collections")])._install()
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep together what shares a set-up, when several processes share the tests (``make test``).
 
