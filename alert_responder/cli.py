@@ -6,7 +6,6 @@ from __future__ import annotations
 import asyncio
 import getpass
 import json
-import logging
 import os
 import sys
 import uuid
@@ -20,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from alert_responder import __version__, report, review, stats
+from alert_responder import __version__, logs, report, review, stats
 from alert_responder import checks as runbook_checks
 from alert_responder.dependencies import read_dependencies
 from alert_responder.documents import Evidence, Outcome, read_document
@@ -39,7 +38,9 @@ if TYPE_CHECKING:
     from alert_responder.store_sql import SqlStore
 
 FAILED, USAGE = 1, 2
-_WIDE = 240
+_NARROW, _WIDE = 120, 240
+# What an alert calls itself must not push the number out that the other commands ask for.
+_WIDEST = {"Alert": 32, "Service": 16}
 _DEFAULT_CONFIG = Path("alert-responder.yml")
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
@@ -91,10 +92,7 @@ def given(
 def serve(context: typer.Context) -> None:
     """Receive alerts and work on incidents until stopped."""
     settings = context.obj.settings()
-    logging.basicConfig(
-        level="DEBUG" if context.obj.verbose else settings.log_level.upper(),
-        format="%(asctime)s %(levelname)s %(name)s %(message)s",
-    )
+    logs.set_up("DEBUG" if context.obj.verbose else settings.log_level.upper())
     try:
         asyncio.run(run_service(settings))
     except* ResponderError as group:
@@ -483,14 +481,20 @@ def _store(context: typer.Context) -> SqlStore:
 
 
 def _console() -> Console:
-    # A pipe has no width; what reads it wants whole lines.
-    return Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else _WIDE)
+    # A pipe has no width; what reads it wants whole lines. In a narrow terminal whole columns would be left out.
+    width = max(_NARROW, Console().width) if sys.stdout.isatty() else _WIDE
+    return Console(highlight=False, soft_wrap=True, width=width)
 
 
 def _table(*columns: str) -> Table:
     table = Table(box=None, header_style="bold", pad_edge=False)
     for column in columns:
-        table.add_column(column, overflow="fold", no_wrap=column not in ("Reason", "When"))
+        table.add_column(
+            column,
+            overflow="ellipsis" if column in _WIDEST else "fold",
+            no_wrap=column not in ("Reason", "When"),
+            max_width=_WIDEST.get(column),
+        )
     return table
 
 

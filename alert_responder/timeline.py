@@ -33,10 +33,14 @@ if TYPE_CHECKING:
 _LONGEST_VALUE = 200
 
 
-def plain(value: object) -> str:
+def printable(text: str) -> str:
     """Return text that a terminal only shows: what is not printable is written as an escape."""
-    text = value if isinstance(value, str) else json.dumps(value, default=str)
-    shown = "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+
+
+def plain(value: object) -> str:
+    """Return any value as printable text of a bounded length."""
+    shown = printable(value if isinstance(value, str) else json.dumps(value, default=str))
     return shown if len(shown) <= _LONGEST_VALUE else f"{shown[:_LONGEST_VALUE]}…"
 
 

@@ -7,6 +7,7 @@ import asyncio
 import base64
 import binascii
 import hmac
+import json
 import logging
 import math
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+from typing_extensions import override
 
 from alert_responder.alerts import parse_webhook
 from alert_responder.errors import BadPayload, Conflict, Overloaded, StoreUnavailable, UnknownIncident, explain
@@ -97,7 +99,7 @@ class Web:
         webhook = parse_webhook(await self._body(request))
         receipts = await self.receiver.receive(webhook)
         outcomes = [{"incident": receipt.incident, "outcome": receipt.outcome} for receipt in receipts]
-        return JSONResponse({"alerts": outcomes})
+        return _Json({"alerts": outcomes})
 
     async def incidents(self, request: Request) -> Response:
         """List the newest incidents."""
@@ -112,14 +114,14 @@ class Web:
         lines = await asyncio.to_thread(
             self.store.summaries, status=Status(status) if status else None, limit=int(limit)
         )
-        return JSONResponse({"incidents": [summary_document(line) for line in lines]})
+        return _Json({"incidents": [summary_document(line) for line in lines]})
 
     async def incident(self, request: Request) -> Response:
         """Show one incident with every event."""
         self._authenticate(request)
         number = _number(request)
         events = await asyncio.to_thread(self.store.events, number)
-        return JSONResponse({"id": number, "events": [event_document(event) for event in events]})
+        return _Json({"id": number, "events": [event_document(event) for event in events]})
 
     async def approve(self, request: Request) -> Response:
         """Take a person's yes: the option may run."""
@@ -141,11 +143,11 @@ class Web:
         await asyncio.to_thread(self.store.append, number, [event], owner=None, expected=state.sequence)
         log.info("Incident %d: %s by %s", number, event.kind, who, extra={"action": f"incident.{event.kind}"})
         self.receiver.on_news()
-        return JSONResponse(event_document(event))
+        return _Json(event_document(event))
 
     async def health(self, _request: Request) -> Response:
         """Say that the process lives."""
-        return JSONResponse({"status": "alive"})
+        return _Json({"status": "alive"})
 
     async def ready(self, _request: Request) -> Response:
         """Say whether the store answers and the worker looks for work."""
@@ -156,7 +158,7 @@ class Web:
             raise HTTPException(503, f"The worker has not looked for work for {age:.0f} s.")
         targets = list(self.settings.notify)
         failing = await asyncio.to_thread(self.store.failing_notices, targets) if targets else []
-        return JSONResponse({"status": "ready", "not_told": [_not_told(notice) for notice in failing]})
+        return _Json({"status": "ready", "not_told": [_not_told(notice) for notice in failing]})
 
     async def exposition(self, _request: Request) -> Response:
         """Show the metrics."""
@@ -164,7 +166,7 @@ class Web:
 
     async def description(self, _request: Request) -> Response:
         """Describe this interface to programs."""
-        return JSONResponse(document())
+        return _Json(document())
 
     async def refuse(self, _request: Request, error: Exception) -> Response:
         """Turn an error into an answer; our own fault is a 5xx, so that the sender tries again."""
@@ -192,7 +194,7 @@ class Web:
         # A flood of requests must not become a flood of lines.
         level = logging.DEBUG if isinstance(error, _TooMany) else logging.WARNING
         log.log(level, "Request refused with %d: %r", status, message[:500], extra={"action": "request.refused"})
-        return JSONResponse({"error": {"status": status, "message": message}}, status, headers)
+        return _Json({"error": {"status": status, "message": message}}, status, headers)
 
     def _authenticate(self, request: Request) -> None:
         source = request.client.host if request.client else ""
@@ -234,6 +236,15 @@ class Web:
         finally:
             self._held_bytes -= len(body)
         return bytes(body)
+
+
+class _Json(JSONResponse):
+    """JSON in ASCII: what came from outside reaches a terminal (curl) or a log as escapes."""
+
+    @override
+    def render(self, content: object) -> bytes:
+        text = json.dumps(content, separators=(",", ":"), allow_nan=False)
+        return text.replace("\x7f", "\\u007f").encode("ascii")
 
 
 class _TooMany(HTTPException):

@@ -43,6 +43,7 @@ class Service:
             "stop_seconds": 1.0,
             "policy": {"launch_retry_seconds": 0.2, "unknown_probe_seconds": 0.2, "decaying_probe_seconds": 0.2},
         }
+        self.log = folder / "responder.log"
         self.process: subprocess.Popen[bytes] | None = None
         self.client = httpx.Client(
             base_url=f"http://{self.addresses[0]}", headers={"Authorization": f"Bearer {TOKEN}"}, timeout=10
@@ -51,12 +52,12 @@ class Service:
     def write_settings(self) -> None:
         self.config.write_text(yaml.safe_dump(self.settings))
 
-    def start(self) -> None:
+    def start(self, *, keep_log: bool = False) -> None:
         self.write_settings()
         environment = {**os.environ, "ALERT_RESPONDER_TOKENS": TOKEN}
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "alert_responder", "--config", str(self.config), "serve"], env=environment
-        )
+        command_line = [sys.executable, "-m", "alert_responder", "--config", str(self.config), "serve"]
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(command_line, env=environment, stderr=log if keep_log else None)
         self.until(self._answers, seconds=90)
 
     def _answers(self) -> bool:
