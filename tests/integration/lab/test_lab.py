@@ -265,10 +265,10 @@ def test_every_target_is_up_and_every_rule_is_loaded(running_lab: Lab, root: Pat
     jobs = {"prometheus", "alertmanager", "postgres", "redis", "backend", "lb", "loadgen"}
     jobs |= {"keycloak", "keycloak-ready", "keycloak-token"}
     # Nobody responds while tests look at the lab (running_lab).
-    expected = {*((job, 1.0) for job in jobs), ("alert-responder", 0.0)}
+    answering = {*((job, 1.0) for job in jobs), ("alert-responder", 0.0)}
     running_lab.wait(
         lambda: {(one["metric"]["job"], one["value"]) for one in running_lab.prometheus("up")},
-        lambda up: up == expected,
+        lambda up: up == answering,
         20,
     )
     assert running_lab.prometheus("pg_up")[0]["value"] == 1
