@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from ansible.module_utils.testing import patch_module_args
 from ansible.utils.collection_loader._collection_finder import _AnsibleCollectionFinder
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from tests.running_lab import lab, running_lab
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["lab", "running_lab"]
 
 # How long an example takes says something about the machine, not about the code.
-settings.register_profile("tests", deadline=None)
+settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("quick", settings.get_profile("tests"), max_examples=15)  # for every save: make check
 settings.load_profile("tests")
 
