@@ -32,6 +32,12 @@ options:
   ca_certs:
     description: File of the certificate authorities that are trusted, in place of those of the system.
     type: path
+  client_cert:
+    description: File of the certificate that is shown to a server that asks for one, as Redis does by default over TLS.
+    type: path
+  client_key:
+    description: File of the private key of O(client_cert), without a passphrase.
+    type: path
   connect_timeout_seconds:
     description: Longest time, in seconds, to wait for a connection, and for each answer.
     type: int

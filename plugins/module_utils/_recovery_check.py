@@ -51,6 +51,8 @@ def recovery_spec() -> ArgumentSpec:
         "login_password": {"type": "str", "no_log": True},
         "tls": {"type": "bool", "default": False},
         "ca_certs": {"type": "path"},
+        "client_cert": {"type": "path"},
+        "client_key": {"type": "path", "no_log": False},  # a file's name
         "command": {"type": "str", "choices": REDIS_READS, "default": "PING"},
         "arguments": {"type": "list", "elements": "str", "default": []},
         "field": {"type": "str"},

@@ -124,6 +124,8 @@ def _redis(probe: Probe) -> Reading:
         password=settings["login_password"],
         ssl=settings["tls"],
         ssl_ca_certs=settings["ca_certs"],
+        ssl_certfile=settings["client_cert"],
+        ssl_keyfile=settings["client_key"],
         socket_timeout=settings["timeout_seconds"],
         socket_connect_timeout=settings["timeout_seconds"],
         decode_responses=True,

@@ -45,7 +45,15 @@ _REMEDIES = (
     ("No address associated", "Check login_host."),
     ("name resolution", "Check login_host."),
     ("CERTIFICATE_VERIFY_FAILED", "Check ca_certs and the name in the server's certificate."),
+    ("certificate required", "Set client_cert and client_key: the server asks for a certificate."),
+    ("unknown ca", "Check client_cert: the server does not trust whoever signed it."),
+    ("KEY_VALUES_MISMATCH", "Check that client_key is the key of client_cert."),
+    ("No such file", "Check ca_certs, client_cert and client_key: a file is missing."),
+    ("NO_CERTIFICATE_OR_CRL", "Check ca_certs: the file holds no certificate."),
+    ("PEM lib", "Check client_cert and client_key: a file does not hold what it should."),
     ("SSL", "Check tls: the server and this client must agree on it."),
+    ("Connection closed by server", "Check that the server runs, and whether it expects tls."),
+    ("Connection reset", "Check that the server runs, and whether it expects tls."),
     ("imeout", "Check that the server is not frozen and can be reached, or raise connect_timeout_seconds."),
     ("imed out", "Check that the server is not frozen and can be reached, or raise connect_timeout_seconds."),
 )
@@ -153,7 +161,14 @@ def _settings(login: Login) -> dict[str, Any]:
         "protocol": 2,
     }
     if login.tls:
-        settings.update(ssl=True, ssl_ca_certs=login.ca_certs, ssl_cert_reqs="required", ssl_check_hostname=True)
+        settings.update(
+            ssl=True,
+            ssl_ca_certs=login.ca_certs,
+            ssl_certfile=login.client_cert,
+            ssl_keyfile=login.client_key,
+            ssl_cert_reqs="required",
+            ssl_check_hostname=True,
+        )
     return settings
 
 

@@ -27,12 +27,14 @@ def login_options() -> ArgumentSpec:
             "login_db": {"type": "int", "default": 0},
             "tls": {"type": "bool", "default": False},
             "ca_certs": {"type": "path"},
+            "client_cert": {"type": "path"},
+            "client_key": {"type": "path", "no_log": False},  # a file's name
             "connect_timeout_seconds": {"type": "int", "default": 5},
             "sentinels": {"type": "list", "elements": "str"},
             "sentinel_service": {"type": "str"},
             "cluster": {"type": "bool", "default": False},
         },
-        required_together=[["sentinels", "sentinel_service"]],
+        required_together=[["sentinels", "sentinel_service"], ["client_cert", "client_key"]],
     )
 
 
@@ -47,6 +49,8 @@ class Login:
     database: int = 0
     tls: bool = False
     ca_certs: str | None = None
+    client_cert: str | None = None
+    client_key: str | None = None
     timeout_seconds: int = 5
     sentinels: tuple[tuple[str, int], ...] = ()
     service: str | None = None
@@ -69,6 +73,8 @@ class Login:
             database=params["login_db"],
             tls=params["tls"],
             ca_certs=params["ca_certs"],
+            client_cert=params["client_cert"],
+            client_key=params["client_key"],
             timeout_seconds=params["connect_timeout_seconds"],
             sentinels=tuple(_address(text) for text in params["sentinels"] or ()),
             service=params["sentinel_service"],

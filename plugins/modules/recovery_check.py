@@ -186,6 +186,12 @@ options:
           ca_certs:
             description: File of the certificate authorities that are trusted.
             type: path
+          client_cert:
+            description: File of the certificate that is shown to a server that asks for one.
+            type: path
+          client_key:
+            description: File of the private key of O(probes[].redis.client_cert).
+            type: path
           command:
             description: The command.
             type: str
