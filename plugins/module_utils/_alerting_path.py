@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.ops.runbooks.plugins.module_utils._alerting_site import (
+    ENDED,
     OK,
     Server,
     Site,
@@ -87,6 +88,15 @@ def storage_error(log: Sequence[str]) -> str:
     return ""
 
 
+def why_not_started(site: Site, server: Server, container: Mapping[str, Any] | None) -> str:
+    """Return what the storage of a Prometheus that is not ready has to do with it; empty if nothing.
+
+    One that has ended is judged by its last start alone: it may have failed for another reason than the time before.
+    """
+    since = container["started"] if container and container["state"] in ENDED else None
+    return storage_error(site.log_tail(server, since=since))
+
+
 def heartbeat_age(alerts: Sequence[Mapping[str, Any]], now: datetime) -> float | None:
     """Return the seconds since Prometheus last handed the heartbeat over; None if Alertmanager does not hold it."""
     stamps = [one["updatedAt"] for one in alerts if one["labels"].get("alertname") == HEARTBEAT]
@@ -123,7 +133,7 @@ class Observer:
             prometheus, alertmanager, *valid = [one.result() for one in asked]
         for server, verdict in zip((prometheus, alertmanager), valid):
             server["configuration"] = verdict
-        error = "" if prometheus["ready"] else storage_error(self._site.log_tail(self._prometheus))
+        error = "" if prometheus["ready"] else why_not_started(self._site, self._prometheus, prometheus["container"])
         named = (("prometheus", prometheus), ("alertmanager", alertmanager))
         return {
             "changed": False,

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 OK = 200
 LOG_LINES = 60
+ENDED = frozenset({"exited", "dead"})
 _SAMPLE = re.compile(r"^([a-zA-Z_:][\w:]*)(\{.*\})? (\S+)", re.MULTILINE)
 
 
@@ -84,6 +85,11 @@ class Container:
     restarts: int
     started: str
     image: str
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether it stays down until somebody starts it."""
+        return self.state in ENDED
 
     def as_return(self) -> dict[str, Any]:
         """Return what a reader needs."""
@@ -148,10 +154,11 @@ class Site(ABC):
             state["Status"], state["ExitCode"], found["RestartCount"], state["StartedAt"], found["Config"]["Image"]
         )
 
-    def log_tail(self, server: Server) -> Sequence[str]:
-        """Return the last lines of its log, both streams."""
+    def log_tail(self, server: Server, *, since: str | None = None) -> Sequence[str]:
+        """Return the last lines of its log, both streams; of those since a moment, if it is given."""
+        after = ["--since", since] if since else []
         try:
-            code, out, err = self.run(["docker", "logs", "--tail", str(LOG_LINES), server.container])
+            code, out, err = self.run(["docker", "logs", "--tail", str(LOG_LINES), *after, server.container])
         except OSError:
             return []
         return [] if code else (out + err).splitlines()

@@ -16,7 +16,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ansible_collections.ops.runbooks.plugins.module_utils._alerting_path import storage_error
+from ansible_collections.ops.runbooks.plugins.module_utils._alerting_path import storage_error, why_not_started
 from ansible_collections.ops.runbooks.plugins.module_utils._alerting_site import OK, alerting_options, servers_of
 from ansible_collections.ops.runbooks.plugins.module_utils._errors import (
     ActionFailed,
@@ -30,7 +30,7 @@ from ansible_collections.ops.runbooks.plugins.module_utils._waiting import Clock
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from ansible_collections.ops.runbooks.plugins.module_utils._alerting_site import Server, Site
+    from ansible_collections.ops.runbooks.plugins.module_utils._alerting_site import Container, Server, Site
     from ansible_collections.ops.runbooks.plugins.module_utils._arguments import ArgumentSpec
 
 SET_ASIDE = "set-aside"
@@ -146,6 +146,7 @@ class Repairer:
         try:
             for _round in range(ROUNDS):
                 self._move(parts)
+                error = ""  # what it said before says nothing about the start that follows
                 error = self._start()
                 if not error:
                     after = {"ready": True, "error": ""}
@@ -175,7 +176,7 @@ class Repairer:
             return False
 
     def _why(self) -> str:
-        error = "" if self._is_ready() else storage_error(self._site.log_tail(self._server))
+        error = "" if self._is_ready() else why_not_started(self._site, self._server, self._container().as_return())
         if not error:
             raise PreconditionFailed(
                 "Refused: nothing says that Prometheus does not start because of its storage. Run diagnose.yml."
@@ -209,13 +210,26 @@ class Repairer:
             self._actions.append(f"Moved {part} to {self._aside}.")
 
     def _start(self) -> str:
-        """Start Prometheus; return why it did not come up, or nothing once it is ready."""
+        """Start Prometheus; return what its storage has done to it, or nothing once it is ready.
+
+        Raises ActionFailed if it ends for another reason, TimedOut if it does neither.
+        """
         self._site.docker("start", self._server.container)
+        started = self._container().started
 
         def look() -> str | None:
             if self._is_ready():
                 return ""
-            return storage_error(self._site.log_tail(self._server)) if self._has_ended() else None
+            container = self._container()
+            if container.state != "restarting" and not container.has_ended:
+                return None
+            error = storage_error(self._site.log_tail(self._server, since=started))
+            if not error and container.has_ended:
+                raise ActionFailed(
+                    f"Prometheus ended with exit code {container.exit_code} while it started, and does not blame its "
+                    "storage. Look at its log, and start it again."
+                )
+            return error or None
 
         waited = wait_until(
             look, lambda state: state is not None, timeout_seconds=self._ready_seconds, clock=self._clock
@@ -226,5 +240,5 @@ class Repairer:
             self._actions.append(f"Prometheus is ready after {waited.seconds:.0f} s.")
         return waited.state
 
-    def _has_ended(self) -> bool:
-        return self._site.container(self._server).state in ("exited", "restarting", "dead")
+    def _container(self) -> Container:
+        return self._site.container(self._server)

@@ -165,6 +165,28 @@ def test_a_start_that_takes_too_long_says_so(tmp_path: Path) -> None:
     assert error.value.details["moved"] == ["/data/set-aside/T1/wal"]
 
 
+def test_a_prometheus_that_is_killed_while_it_starts_is_not_ready(tmp_path: Path) -> None:
+    """What it said before the part was moved is no reason to move more; and a second run is refused."""
+    site = Broken(tmp_path, {"wal": "segments are not sequential"})
+
+    def killed(command: list[str]) -> tuple[int, str, str] | None:
+        if command[1] == "logs" and site.states["prometheus"] == "exited":
+            return 0, "", "\n".join([] if "--since" in command else site.log)
+        log = site.log
+        said = site.engine(command)
+        if command[1] == "start":
+            site.silent, site.states["prometheus"], site.log = {"prometheus"}, "exited", log
+        return said
+
+    site.on_docker = killed
+    with pytest.raises(ActionFailed, match="ended with exit code 0 while it started, and does not blame") as error:
+        repair(site)
+    assert error.value.details["moved"] == ["/data/set-aside/T1/wal"]
+    assert error.value.details["after"] == {"ready": False, "error": ""}
+    with pytest.raises(PreconditionFailed, match="nothing says"):
+        repair(site)
+
+
 def test_a_prometheus_that_is_well_is_refused(tmp_path: Path) -> None:
     """And nothing is touched."""
     site = Broken(tmp_path, {})
