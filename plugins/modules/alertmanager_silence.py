@@ -12,8 +12,9 @@ version_added: 0.1.0
 author: The ops.runbooks contributors (@ops-runbooks)
 description:
   - Keeps one silence with an owner, a reason and a short life, or ends it.
-  - Use V(absent) in the C(always) section of a block, so that every way out ends the silence. If even that is missed, it
-    ends by itself after O(duration_seconds).
+  - Use V(absent) in the C(always) section of a block, so that success and failure end the silence. Ansible runs no
+    C(always) when it is cancelled or killed, or when a host cannot be reached any more. Then the silence ends by itself
+    after O(duration_seconds), so give it no longer than the work may take.
   - Never touches the silence of another owner.
 attributes:
   check_mode:
