@@ -336,7 +336,7 @@ def run(
     if [option is not None, diagnose, verify].count(True) != 1:
         raise typer.BadParameter("Choose one of --option LETTER, --diagnose and --verify.")
     request = _request(runbook, option=option, diagnose=diagnose, check=check, given=variable or [])
-    report = asyncio.run(make_runner(settings).run(request))
+    report = asyncio.run(make_runner(settings, for_one_run=True).run(request))
     model: type[Evidence | Outcome] = Evidence if diagnose else Outcome
     try:
         document = read_document(report.published, model, runbook=name)

@@ -17,6 +17,10 @@ MARK = "ALERT_RESPONDER_RUN"
 # The files in the folder of a run: what to do, whether a task that may change something began, and how it ended.
 JOB, BEGAN, RESULT = "job.json", "began", "result.json"
 LONGEST_ERROR = 1000
+# The mark of a process that belongs to no run yet; as long as the longest name of a run, whose place it keeps.
+NO_RUN = "-" * 80
+# A fork of the warm process says that it can be found, and is told to go.
+READY, GO = b"ready", b"go"
 _PROC = Path("/proc")
 _POLL_SECONDS = 0.05
 

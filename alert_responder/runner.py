@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from typing_extensions import override
 
+from alert_responder.children import Child, Program, Warm, run_environment
 from alert_responder.processes import BEGAN, JOB, LONGEST_ERROR, MARK, RESULT, end_run
 
 if TYPE_CHECKING:
@@ -69,6 +70,12 @@ class Runner(ABC):
     def clean_up(self) -> None:
         """Remove what is kept of runs beyond the retention."""
 
+    def get_ready(self) -> None:  # noqa: B027 -- most have nothing to do
+        """Do ahead what the first run would have to wait for."""
+
+    def close(self) -> None:  # noqa: B027
+        """Give up what is held between runs."""
+
 
 class AnsibleRunner(Runner):
     """Runs each playbook in a child process with a folder of its own."""
@@ -84,6 +91,7 @@ class AnsibleRunner(Runner):
         keep_runs: int = 500,
         keep_days: float = 30,
         place: str = "",
+        warm: bool = False,
     ) -> None:
         self.place = place
         self._folder = folder
@@ -93,39 +101,49 @@ class AnsibleRunner(Runner):
         self._pass_environment = pass_environment
         self._keep_runs = keep_runs
         self._keep_days = keep_days
+        self._warm = Warm(folder.parent / "warm", project, self._environment) if warm else None
+
+    @override
+    def get_ready(self) -> None:
+        if self._warm is not None:
+            self._warm.get_ready()
+
+    @override
+    def close(self) -> None:
+        if self._warm is not None:
+            self._warm.close()
 
     @override
     async def run(self, request: Request) -> Report:
         started = time.monotonic()
         folder = self._prepare(request)
         try:
-            process = await self._spawn(request.run, folder)
+            child = await self._spawn(request.run, folder)
         except OSError as error:
             return Report("failed_launch", began=False, reason=f"cannot start a process: {error}", seconds=0.0)
-        timed_out = False
+        timed_out, code = False, None
         try:
-            await asyncio.wait_for(process.wait(), request.timeout_seconds)
+            code = await asyncio.wait_for(child.wait(), request.timeout_seconds)
         except TimeoutError:
             timed_out = True
         finally:
             # The limit, or a responder that is stopping: nothing of the run may stay behind.
-            if process.returncode is None:
+            if not child.ended:
                 await asyncio.shield(asyncio.to_thread(self._end, request.run))
-                await process.wait()
-            if process.stdin is not None:
-                process.stdin.close()
+                await child.wait()
+            child.close()
             shutil.rmtree(folder / "env", ignore_errors=True)
             shutil.rmtree(folder / "tmp", ignore_errors=True)
         seconds = round(time.monotonic() - started, 3)
         if timed_out:
             reason = f"it was ended after its limit of {request.timeout_seconds:.0f} s"
             return Report("timed_out", began=True, reason=reason, seconds=seconds)
-        code = process.returncode
         return _read_result(folder, seconds) or Report(
             "failed_launch",
             # Killed by a signal: it may have come further than its last mark says.
             began=(folder / BEGAN).exists() or code is None or code < 0,
-            reason=f"the run ended with code {code} and left no result; {_tail(folder / 'stderr')}",
+            reason=f"the run ended{'' if code is None else f' with code {code}'} and left no result; "
+            f"{_tail(folder / 'stderr')}",
             seconds=seconds,
         )
 
@@ -164,26 +182,15 @@ class AnsibleRunner(Runner):
         )
         return folder
 
-    async def _spawn(self, run: str, folder: Path) -> asyncio.subprocess.Process:
-        with (folder / "stderr").open("wb") as errors:
-            return await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-m",
-                "alert_responder.run_one",
-                str(folder),
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.DEVNULL,
-                stderr=errors,
-                env=self._environment(run, folder),
-                cwd=folder,
-                start_new_session=True,
-            )
+    async def _spawn(self, run: str, folder: Path) -> Child:
+        if self._warm is not None:
+            fork = await self._warm.fork(run, folder)
+            if fork is not None:
+                return fork
+        return await Program.start(folder, {**run_environment(self._environment(), folder / "tmp"), MARK: run})
 
-    def _environment(self, run: str, folder: Path) -> dict[str, str]:
-        variables = environment(self._project, self._collections, self._pass_environment)
-        variables["ANSIBLE_LOCAL_TEMP"] = variables["TMPDIR"] = str(folder / "tmp")
-        variables[MARK] = run
-        return variables
+    def _environment(self) -> dict[str, str]:
+        return environment(self._project, self._collections, self._pass_environment)
 
     @staticmethod
     def _end(run: str) -> None:

@@ -58,8 +58,8 @@ def open_store(settings: Settings) -> SqlStore:
     return SqlStore(sqlite_engine(settings.file), settle=settle)
 
 
-def make_runner(settings: Settings) -> Runner:
-    """Return the runner that the settings describe."""
+def make_runner(settings: Settings, *, for_one_run: bool = False) -> Runner:
+    """Return the runner that the settings describe; for one run, nothing is kept warm."""
     if settings.executor == "awx":
         return make_awx_runner(settings)
     return AnsibleRunner(
@@ -71,6 +71,7 @@ def make_runner(settings: Settings) -> Runner:
         keep_runs=settings.keep_runs,
         keep_days=settings.keep_days,
         place=read_place(settings.state),
+        warm=settings.executor == "warm" and not for_one_run,
     )
 
 
@@ -130,9 +131,10 @@ async def serve(settings: Settings) -> None:
     with _only_one(settings.state), _listening(settings.listen) as sockets:
         store = open_store(settings)
         metrics = Metrics()
+        runner = make_runner(settings)
         worker = Worker(
             store=store,
-            runner=make_runner(settings),
+            runner=runner,
             catalog=catalog,
             metrics=metrics,
             clock=now,
@@ -161,6 +163,7 @@ async def serve(settings: Settings) -> None:
             loop.add_signal_handler(number, stop.set)
         log.info("Listening on %s.", ", ".join(settings.listen), extra={"action": "start"})
         try:
+            runner.get_ready()
             async with asyncio.TaskGroup() as group:
                 group.create_task(worker.serve(stop))
                 group.create_task(server.serve(sockets=sockets))
@@ -169,6 +172,7 @@ async def serve(settings: Settings) -> None:
                     group.create_task(notifier.serve(stop, settings.poll_seconds))
                 group.create_task(_stop_server(server, stop))
         finally:
+            runner.close()
             store.close()
 
 

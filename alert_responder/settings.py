@@ -63,7 +63,7 @@ class Settings(BaseModel):
     notify: dict[Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,64}$")], SecretStr] = Field(
         default_factory=dict
     )
-    executor: Literal["local", "awx"] = "local"
+    executor: Literal["local", "warm", "awx"] = "local"
     awx_url: Annotated[str, StringConstraints(pattern=r"^https?://[^/?#@]+$")] | None = None
     awx_prefix: Literal["/api/v2", "/api/controller/v2"] = "/api/v2"
     awx_token: SecretStr | None = None

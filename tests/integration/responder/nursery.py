@@ -19,11 +19,11 @@ from alert_responder.settings import load_settings
 
 def main(config: Path, log: Path) -> None:
     """Fork for each line, and print the number of the process."""
-    settings = load_settings(config, os.environ)
     vars(service)["read_dependencies"] = lambda _settings: {}
     # Nobody waits for the dead.
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     for _ in sys.stdin:
+        settings = load_settings(config, os.environ)
         pid = os.fork()
         if not pid:
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)

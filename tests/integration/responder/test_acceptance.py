@@ -21,8 +21,10 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.integration
 
 
-def test_an_alert_heals_the_service(service: Service) -> None:
+@pytest.mark.parametrize("executor", ["local", "warm"])
+def test_an_alert_heals_the_service(service: Service, executor: str) -> None:
     """Evidence, the option it supports, recovery proved, closed; and the command line tells the same story."""
+    service.settings["executor"] = executor
     service.start()
     answer = service.post(address=1)
 
@@ -45,6 +47,7 @@ def test_an_alert_heals_the_service(service: Service) -> None:
     metrics = service.client.get("/metrics").text
     assert 'alert_responder_incidents_ended_total{runbook="tiny",status="recovered"} 1.0' in metrics
     assert service.stop() == 0
+    assert warm_processes(service) == []
 
 
 def test_the_next_option_after_one_that_did_not_help(service: Service) -> None:
@@ -103,7 +106,10 @@ def _a_slow_option(service: Service) -> Iterator[None]:
     mend.write_text(quick.replace("default(0)", "default(86399)").replace("float) > 0", "float) > 1"))
     service.start()
     service.post()
-    service.until(lambda: living("sleep", "86399") != [])
+    service.until(lambda: service.story()[-1] == "started option A")
+    run = service.events()[-1]["run"]
+    # Another test may run the same program on this machine.
+    service.until(lambda: not processes_of(run).isdisjoint(map(int, living("sleep", "86399"))))
     yield
     mend.write_text(quick)
 
@@ -121,13 +127,30 @@ def living(*words: str) -> list[str]:
     return found
 
 
+def warm_processes(service: Service) -> list[str]:
+    """Return the processes that have imported Ansible for this service, without their forks."""
+    found = []
+    for process in Path("/proc").iterdir():
+        try:
+            words = (process / "cmdline").read_bytes().split(b"\0")
+            if b"alert_responder.run_warm" in words and (process / "cwd").readlink() == service.project:
+                found.append(process.name)
+        except OSError:
+            continue
+    return found
+
+
+@pytest.mark.parametrize("executor", ["local", "warm"])
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-def test_after_a_kill_in_the_middle_the_option_is_verified_first(service: Service, number: signal.Signals) -> None:
+def test_after_a_kill_in_the_middle_the_option_is_verified_first(
+    service: Service, number: signal.Signals, executor: str
+) -> None:
     """Nothing acknowledged is lost, nothing of the run lives on, and the option does not run a second time."""
+    service.settings["executor"] = executor
     with _a_slow_option(service):
         run = service.events()[-1]["run"]
         service.stop(number)
-        service.until(lambda: processes_of(run) == set(), seconds=15)
+        service.until(lambda: processes_of(run) == set() and warm_processes(service) == [], seconds=15)
     assert (service.project / "patient").read_text() == "broken"
     service.start()
     service.until(service.over)

@@ -147,10 +147,18 @@ TRANSITIONS = {
 
 
 @pytest.mark.parametrize(
-    ("automation", "transition"), [(automation, name) for automation, names in TRANSITIONS.items() for name in names]
+    ("automation", "transition", "executor"),
+    [
+        *((automation, name, "local") for automation, names in TRANSITIONS.items() for name in names),
+        *(("auto", name, "warm") for name in ("started diagnose", "started option", "finished option")),
+    ],
 )
-def test_killed_at_a_transition_it_goes_on_by_the_rules(nursery: Nursery, automation: str, transition: str) -> None:
+def test_killed_at_a_transition_it_goes_on_by_the_rules(
+    nursery: Nursery, automation: str, transition: str, executor: str
+) -> None:
     """Killed as soon as the transition is on disk, the next responder brings the incident to its end."""
+    nursery.service.settings["executor"] = executor
+    nursery.service.write_settings()
     runbook = nursery.service.project / "runbooks" / "tiny.md"
     runbook.write_text(runbook.read_text().replace("automation: auto", f"automation: {automation}", 1))
     nursery.begin()

@@ -1,4 +1,4 @@
-"""Real runs of ansible-runner: what they report, and that nothing is left behind."""
+"""Real runs of ansible-runner, in new programs and in forks of a warm process: the same is asked of both."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from tests.integration.responder.project import make_project
 from tests.unit.alert_responder.makers import make_alert
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 pytestmark = pytest.mark.integration
@@ -28,10 +29,19 @@ def project(tmp_path: Path) -> Path:
     return make_project(tmp_path / "project")
 
 
-@pytest.fixture
-def runner(project: Path, tmp_path: Path) -> AnsibleRunner:
-    """Return a runner over the project."""
-    return AnsibleRunner(folder=tmp_path / "runs", project=project, inventory=project / "inventory", collections=[])
+@pytest.fixture(params=["local", "warm"])
+def runner(request: pytest.FixtureRequest, project: Path, tmp_path: Path) -> Iterator[AnsibleRunner]:
+    """Return a runner over the project; a warm one has not gone the plain way."""
+    made = AnsibleRunner(
+        folder=tmp_path / "runs",
+        project=project,
+        inventory=project / "inventory",
+        collections=[],
+        warm=request.param == "warm",
+    )
+    yield made
+    assert made._warm is None or made._warm._rests_until == 0
+    made.close()
 
 
 def run(runner: AnsibleRunner, playbook: str, name: str = "r1", seconds: float = 60, **request: Any) -> Report:
