@@ -1,14 +1,14 @@
 """How long from a webhook to the first task of a playbook, and how long 40 alerts take, beside ansible-rulebook.
 
-Run `python -m benchmarks.first_task --rulebook /path/to/ansible-rulebook`. Both sides get the same webhook, run the
-same playbook on the same inventory, in turns. ansible-rulebook lives in a virtual environment of its own and needs Java
-17; without it, only our side is measured, and the output says so.
+Run `python -m benchmarks.first_task`. Both executors of the responder and ansible-rulebook get the same webhook and run
+the same playbook on the same inventory, in turns. Beside the times stands the processor time, which other work on the
+machine hardly changes. ansible-rulebook is installed by name, with the ansible-core that runs here, into a virtual
+environment of its own below .cache, and needs Java 17; without it, only our side is measured, and the output says so.
 """
 
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import socket
 import statistics
@@ -16,8 +16,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -32,9 +33,14 @@ TOKEN = "only-for-this-benchmark"  # noqa: S105 -- it opens nothing but this
 AT_ONCE = 4
 LONGEST_SECONDS = 900
 STOP_SECONDS = 20
+SETTLE_SECONDS = 5
 _POLL_SECONDS = 0.005
+RULEBOOK = "ansible-rulebook==1.3.2"
+RULEBOOK_FOLDER = Path(".cache/ansible-rulebook")
+EXECUTORS = ("local", "warm")
+THEIRS = "ansible-rulebook"
 
-# The first task tells the time on the target; the rest is what the responder reads.
+# The first task and the last tell the time on the target; between them is what the responder reads.
 PLAYBOOK = """\
 ---
 - name: Tell the time
@@ -49,6 +55,8 @@ PLAYBOOK = """\
         aggregate: false
         data:
           runbook_evidence: {schema: 1, runbook: bench, collected_at: now, evidence: {seen: true}, unreadable: []}
+    - name: Tell the end
+      ansible.builtin.shell: {cmd: "date +%s.%N >> {{ marks }}.ends"}
 """
 
 # One playbook for each alert: the diagnosis; what fits its evidence is done by hand.
@@ -89,7 +97,9 @@ class Project:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.marks = folder / "marks"
+        self.ends = folder / "marks.ends"
         self.marks.touch()
+        self.ends.touch()
         for name in ("playbooks", "runbooks"):
             (folder / name).mkdir()
         (folder / "playbooks" / "tell.yml").write_text(PLAYBOOK)
@@ -104,14 +114,26 @@ class Project:
 
     def times(self) -> list[float]:
         """Return when first tasks started, the earliest first."""
-        return sorted(map(float, self.marks.read_text().split()))
+        return _times(self.marks)
+
+    def end_times(self) -> list[float]:
+        """Return when last tasks started, the earliest first."""
+        return _times(self.ends)
+
+
+def _times(file: Path) -> list[float]:
+    # The last line may be half written.
+    return sorted(float(line) for line in file.read_text().splitlines(keepends=True) if line.endswith("\n"))
 
 
 @dataclass(frozen=True)
 class Side:
-    """Where one side listens."""
+    """Where one side listens, its process, and what its playbooks leave."""
 
     url: str
+    project: Project
+    process: int
+    client: httpx.Client
 
     def post(self, name: str) -> None:
         """Send one firing alert, as Alertmanager does."""
@@ -122,30 +144,58 @@ class Side:
             "fingerprint": name,
         }
         body = {"version": "4", "receiver": "bench", "alerts": [alert]}
-        httpx.post(self.url, json=body, headers={"Authorization": f"Bearer {TOKEN}"}, timeout=30).raise_for_status()
+        self.client.post(self.url, json=body).raise_for_status()
+
+    def first_task(self, name: str) -> float:
+        """Return the seconds from sending a webhook to the first task on the target."""
+        known, ended = len(self.project.times()), len(self.project.end_times())
+        sent = time.time()
+        self.post(name)
+        # The next side begins when this one is at rest again.
+        _until(lambda: len(self.project.end_times()) > ended)
+        return self.project.times()[known] - sent
+
+    def many(self, name: str, count: int) -> float:
+        """Return the seconds from the first of many webhooks to the last task of the last playbook."""
+        known = len(self.project.end_times())
+        sent = time.time()
+        for number in range(count):
+            self.post(f"{name}-{number}")
+        _until(lambda: len(self.project.end_times()) >= known + count)
+        return self.project.end_times()[-1] - sent
 
 
-def first_task(side: Side, project: Project, name: str) -> float:
-    """Return the seconds from sending a webhook to the first task on the target."""
-    known = len(project.times())
-    sent = time.time()
-    side.post(name)
-    _until(lambda: len(project.times()) > known)
-    return project.times()[-1] - sent
-
-
-def many(side: Side, project: Project, name: str, count: int) -> float:
-    """Return the seconds from the first of many webhooks to the first task of the last playbook."""
-    known = len(project.times())
-    sent = time.time()
-    for number in range(count):
-        side.post(f"{name}-{number}")
-    _until(lambda: len(project.times()) >= known + count)
-    return project.times()[-1] - sent
+def processor_seconds(top: int) -> float:
+    """Return the processor time of a process, of those below it, and of those that they have waited for."""
+    children: dict[int, list[int]] = {}
+    used: dict[int, int] = {}
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        try:
+            fields = (entry / "stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            # It has ended meanwhile.
+            continue
+        children.setdefault(int(fields[1]), []).append(int(entry.name))
+        used[int(entry.name)] = sum(map(int, fields[11:15]))
+    total, waiting = 0, [top]
+    while waiting:
+        one = waiting.pop()
+        total += used.get(one, 0)
+        waiting.extend(children.get(one, []))
+    return total / os.sysconf("SC_CLK_TCK")
 
 
 @contextmanager
-def responder(project: Project) -> Iterator[Side]:
+def _side(url: str, project: Project, process: int) -> Iterator[Side]:
+    # Made ahead: it takes longer than an answer.
+    with httpx.Client(headers={"Authorization": f"Bearer {TOKEN}"}, timeout=30) as client:
+        yield Side(url, project, process, client)
+
+
+@contextmanager
+def responder(project: Project, executor: str) -> Iterator[Side]:
     """Run our side."""
     port = _free_port()
     config = project.folder / "responder.yml"
@@ -155,12 +205,14 @@ def responder(project: Project) -> Iterator[Side]:
         "state": str(project.folder / "state"),
         "listen": f"127.0.0.1:{port}",
         "concurrency": AT_ONCE,
+        "executor": executor,
     }
     config.write_text(yaml.safe_dump(settings))
     command = [sys.executable, "-m", "alert_responder", "--config", str(config), "serve"]
     with _running(command, project.folder, {"ALERT_RESPONDER_TOKENS": TOKEN}) as process:
         _until(lambda: _answers(f"http://127.0.0.1:{port}/readyz", process))
-        yield Side(f"http://127.0.0.1:{port}/")
+        with _side(f"http://127.0.0.1:{port}/", project, process.pid) as side:
+            yield side
 
 
 @contextmanager
@@ -183,7 +235,23 @@ def rulebook(project: Project, program: Path) -> Iterator[Side]:
     path = os.pathsep.join((str(program.parent), os.environ["PATH"]))
     with _running(command, project.folder, {"PATH": path}) as process:
         _until(lambda: _listens(port, process))
-        yield Side(f"http://127.0.0.1:{port}/endpoint")
+        with _side(f"http://127.0.0.1:{port}/endpoint", project, process.pid) as side:
+            yield side
+
+
+def install_rulebook() -> Path | None:
+    """Install ansible-rulebook beside ours, once; None, and the reason in the log, if that cannot be."""
+    program = (RULEBOOK_FOLDER / "bin" / "ansible-rulebook").absolute()
+    try:
+        subprocess.run(["java", "-version"], check=True, capture_output=True)  # noqa: S607 -- whichever is installed
+        if not program.exists():
+            subprocess.run([sys.executable, "-m", "venv", str(RULEBOOK_FOLDER)], check=True)
+            wanted = [RULEBOOK, f"ansible-core=={version('ansible-core')}"]
+            subprocess.run([str(program.parent / "pip"), "install", "--quiet", *wanted], check=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        typer.echo(f"ansible-rulebook is not measured: {error}", err=True)
+        return None
+    return program
 
 
 @contextmanager
@@ -238,68 +306,70 @@ def _free_port() -> int:
 
 @dataclass(frozen=True)
 class Measured:
-    """Medians of the first task, and the time of many; the other side's are missing without it."""
+    """The rows of the table: what was measured, and each side's seconds."""
 
-    rounds: int
-    count: int
-    ours: tuple[float, float]
-    theirs: tuple[float, float] | None
+    rows: dict[str, dict[str, float]]
     load: float
 
     def table(self) -> str:
-        """Return the numbers as a table in Markdown."""
-        names = (
-            f"webhook to first task, median of {self.rounds}",
-            f"{self.count} alerts at once, until the last starts",
-        )
-        lines = ["| | alert_responder | ansible-rulebook | ratio |", "|---|---|---|---|"]
-        for index, name in enumerate(names):
-            mine = self.ours[index]
-            other = self.theirs[index] if self.theirs else None
-            told = ("not measured", "") if other is None else (f"{other:.2f} s", f"{mine / other:.2f}")
-            lines.append(f"| {name} | {mine:.2f} s | {told[0]} | {told[1]} |")
+        """Return the numbers as a table in Markdown; each ratio is to the other side's time, if it was measured."""
+        sides = list(next(iter(self.rows.values())))
+        lines = ["| | " + " | ".join(sides) + " |", "|---" * (len(sides) + 1) + "|"]
+        for what, seconds in self.rows.items():
+            theirs = seconds.get(THEIRS)
+            cells = []
+            for side in sides:
+                ratio = f" ({seconds[side] / theirs:.2f})" if theirs and side != THEIRS else ""
+                cells.append(f"{seconds[side]:.2f} s{ratio}")
+            lines.append(f"| {what} | " + " | ".join(cells) + " |")
         return "\n".join([*lines, "", f"The machine's load was {self.load:.1f} on {os.cpu_count()} cores."])
 
 
-def measure(rounds: int, count: int, program: Path | None) -> Measured:
-    """Measure both sides in turns; one first task of each is not counted, for what is done once."""
-    with tempfile.TemporaryDirectory() as one, tempfile.TemporaryDirectory() as other:
-        mine, theirs = Project(Path(one)), Project(Path(other))
-        ours: list[float] = []
-        others: list[float] = []
-        with responder(mine) as here:
-            if program is None:
-                ours = [first_task(here, mine, f"one-{number}") for number in range(rounds + 1)]
-                return Measured(
-                    rounds,
-                    count,
-                    (statistics.median(ours[1:]), many(here, mine, "many", count)),
-                    None,
-                    os.getloadavg()[0],
-                )
-            with rulebook(theirs, program) as there:
-                for number in range(rounds + 1):
-                    ours.append(first_task(here, mine, f"one-{number}"))
-                    others.append(first_task(there, theirs, f"one-{number}"))
-                load = os.getloadavg()[0]
-                all_ours, all_theirs = many(here, mine, "many", count), many(there, theirs, "many", count)
-        medians = statistics.median(ours[1:]), statistics.median(others[1:])
-        return Measured(rounds, count, (medians[0], all_ours), (medians[1], all_theirs), load)
+def measure(rounds: int, many_rounds: int, count: int, program: Path | None) -> Measured:
+    """Measure every side in turns; one first task of each is not counted, for what is done once."""
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        sides = {name: stack.enter_context(responder(_project(folder, name), name)) for name in EXECUTORS}
+        if program is not None:
+            sides[THEIRS] = stack.enter_context(rulebook(_project(folder, THEIRS), program))
+        firsts: dict[str, list[float]] = {name: [] for name in sides}
+        alls: dict[str, list[float]] = {name: [] for name in sides}
+        used: dict[str, list[float]] = {name: [] for name in sides}
+        for number in range(rounds + 1):
+            for name, side in sides.items():
+                firsts[name].append(side.first_task(f"one-{number}"))
+        load = os.getloadavg()[0]
+        for number in range(many_rounds):
+            for name, side in sides.items():
+                before = processor_seconds(side.process)
+                alls[name].append(side.many(f"many-{number}", count))
+                # The last playbook ends after its last task began.
+                time.sleep(SETTLE_SECONDS)
+                used[name].append((processor_seconds(side.process) - before) / count)
+        rows = {
+            f"webhook to first task, median of {rounds}": {n: statistics.median(firsts[n][1:]) for n in sides},
+            f"{count} alerts at once, until the last task of the last playbook, median of {many_rounds}": {
+                name: statistics.median(alls[name]) for name in sides
+            },
+            "processor time for each of them": {name: statistics.median(used[name]) for name in sides},
+        }
+        return Measured(rows, load)
+
+
+def _project(folder: Path, name: str) -> Project:
+    (folder / name).mkdir()
+    return Project(folder / name)
 
 
 def main(
-    rulebook_program: Annotated[
-        Path | None, typer.Option("--rulebook", help="The program ansible-rulebook of another virtual environment.")
-    ] = None,
+    *,
     rounds: Annotated[int, typer.Option(min=1)] = 10,
+    many_rounds: Annotated[int, typer.Option(min=1)] = 3,
     count: Annotated[int, typer.Option(min=1)] = 40,
+    ours_only: Annotated[bool, typer.Option("--ours-only", help="Measure the responder alone.")] = False,
 ) -> None:
     """Print the table."""
-    program = rulebook_program
-    if program is not None and (not program.is_file() or shutil.which("java") is None):
-        typer.echo(f"ansible-rulebook is not measured: {program} or Java is missing.", err=True)
-        program = None
-    typer.echo(measure(rounds, count, program).table())
+    typer.echo(measure(rounds, many_rounds, count, None if ours_only else install_rulebook()).table())
 
 
 if __name__ == "__main__":

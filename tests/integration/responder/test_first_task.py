@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
-import typer
-from typer.testing import CliRunner
 
 from benchmarks import first_task
 
@@ -16,28 +16,43 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 
-def test_our_side_is_measured_without_the_other() -> None:
-    """One first task and two alerts at once, and the table says what was not measured."""
-    measured = first_task.measure(1, 2, None)
+def test_both_executors_are_measured_without_the_other_side() -> None:
+    """One first task and two alerts at once; without the other side there is no ratio to tell."""
+    measured = first_task.measure(1, 1, 2, None)
 
-    assert 0 < measured.ours[0] < 120
-    assert "not measured" in measured.table()
+    [first, _, processor] = measured.rows.values()
+    assert set(first) == {"local", "warm"}
+    assert all(0 < seconds < 120 for seconds in first.values())
+    assert all(0 < seconds < 60 for seconds in processor.values())
+    assert "(" not in measured.table().splitlines()[2].replace("| ", "")
 
 
-def test_a_missing_program_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The reader learns in a sentence why only one side is in the table."""
-    given: list[Path | None] = []
+def test_the_table_tells_times_and_ratios() -> None:
+    """Each of our sides beside its part of the other's time."""
+    rows = {"2 alerts at once": {"local": 2.0, "warm": 1.0, "ansible-rulebook": 8.0}}
 
-    def note(rounds: int, count: int, program: Path | None) -> first_task.Measured:
-        given.append(program)
-        return first_task.Measured(rounds, count, (1.0, 2.0), (2.0, 8.0), 0.5)
+    table = first_task.Measured(rows, 0.5).table()
+    assert "| | local | warm | ansible-rulebook |" in table
+    assert "| 2 alerts at once | 2.00 s (0.25) | 1.00 s (0.12) | 8.00 s |" in table
 
-    # The measuring itself is the test above.
-    monkeypatch.setattr(first_task, "measure", note)
-    app = typer.Typer()
-    app.command()(first_task.main)
-    result = CliRunner().invoke(app, ["--rulebook", "/nowhere/ansible-rulebook", "--rounds", "1", "--count", "2"])
 
-    assert given == [None]
-    assert "ansible-rulebook is not measured" in result.output
-    assert "| 2 alerts at once, until the last starts | 2.00 s | 8.00 s | 0.25 |" in result.output
+def test_without_java_the_reason_is_told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """The reader learns in a sentence why only our side is in the table."""
+    monkeypatch.setenv("PATH", "/nowhere")
+
+    assert first_task.install_rulebook() is None
+    assert "ansible-rulebook is not measured" in capsys.readouterr().err
+
+
+def test_processor_time_counts_what_a_process_has_started(tmp_path: Path) -> None:
+    """A child that was waited for counts as well as one that lives."""
+    code = (
+        "import os\nif not os.fork():\n  sum(range(3 * 10**7)); os._exit(0)\nos.wait(); print(1, flush=True); input()"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        used = first_task.processor_seconds(process.pid)
+        process.communicate(b"\n")
+
+    assert used > 0.1
