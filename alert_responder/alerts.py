@@ -8,7 +8,16 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+)
 
 from alert_responder.errors import BadPayload, explain
 
@@ -16,6 +25,7 @@ MOST_ALERTS = 2000
 MOST_LABELS = 100
 LONGEST_NAME = 256
 LONGEST_VALUE = 4096
+_MOST_TRUNCATED = 2**31 - 1
 
 # What a declared label may hold, and what it may never hold (docs/architecture.md, section 3).
 _LABEL_VALUE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@-]{0,252}")
@@ -34,6 +44,11 @@ def _cut(value: str) -> str:
     if len(value) <= LONGEST_VALUE:
         return value
     return f"{value[:LONGEST_VALUE]}… (cut, {len(value)} characters)"
+
+
+def _whole(value: Any) -> Any:
+    """Take 2.0 for 2: to JSON they are one number."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 Moment = Annotated[AwareDatetime, AfterValidator(_in_utc)]
@@ -91,7 +106,9 @@ class Posted(BaseModel):
     version: str
     alerts: Annotated[list[PostedAlert], Field(max_length=MOST_ALERTS)]
     receiver: LabelValue = ""
-    truncated: Annotated[int, Field(ge=0, alias="truncatedAlerts", strict=True)] = 0
+    truncated: Annotated[
+        int, Field(ge=0, le=_MOST_TRUNCATED, alias="truncatedAlerts", strict=True), BeforeValidator(_whole)
+    ] = 0
     grafana_organisation: int | None = Field(alias="orgId", default=None)
 
 

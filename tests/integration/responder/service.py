@@ -68,6 +68,11 @@ class Service:
             assert self.process.poll() is None, "the responder has ended"
             return False
 
+    @property
+    def pid(self) -> int:
+        assert self.process is not None
+        return self.process.pid
+
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         assert self.process is not None
         self.process.send_signal(number)

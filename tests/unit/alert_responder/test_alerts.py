@@ -37,6 +37,11 @@ def test_a_webhook_becomes_alerts() -> None:
     assert (webhook.truncated, webhook.receiver) == (3, "responder")
 
 
+def test_a_number_may_be_written_with_a_point() -> None:
+    """2.0 is 2: JSON does not tell them apart."""
+    assert parse_webhook(payload({"truncatedAlerts": 2.0})).truncated == 2
+
+
 def test_a_resolved_alert_has_an_end() -> None:
     """The end of a resolved alert is kept, in UTC."""
     [alert] = parse_webhook(payload(status="resolved", endsAt="2026-11-23T13:00:00+01:00")).alerts
@@ -74,6 +79,8 @@ def test_a_long_value_is_cut_and_does_not_cost_the_other_alerts() -> None:
         pytest.param(payload({"version": "1"}), "version is '1', expected '4'", id="grafana-version-alone"),
         pytest.param(payload({"version": 4}), "version is 4: input should be a valid string", id="version-number"),
         pytest.param(payload({"truncatedAlerts": -1}), "truncatedAlerts is -1", id="truncated"),
+        pytest.param(payload({"truncatedAlerts": 10**400}), "less than or equal to 2147483647", id="truncated-beyond"),
+        pytest.param(payload({"truncatedAlerts": 0.5}), "truncatedAlerts is 0.5", id="truncated-in-part"),
         pytest.param(payload({"alerts": {}}), "alerts is {}: input should be a valid", id="alerts-object"),
         pytest.param(payload(labels=None), "alerts.0.labels is None", id="labels"),
         pytest.param(payload(labels={"a": 1}), "alerts.0.labels.a is 1: input should be a valid string", id="number"),
