@@ -87,7 +87,11 @@ class Receiver:
             mine = [next(rest) for _ in deliveries]
             if not future.done():
                 future.set_result(mine)
-        if any(receipt.outcome in ("opened", "fired", "ended") for receipt in receipts):
+        # What no runbook answers waits for a person; nobody looks for work because of it.
+        if any(
+            receipt.outcome in ("opened", "fired", "ended") and delivery.route.runbook is not None
+            for delivery, receipt in zip(every, receipts, strict=True)
+        ):
             self.on_news()
 
     def _truncated(self, webhook: Webhook) -> Delivery:

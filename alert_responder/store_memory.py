@@ -280,6 +280,8 @@ class MemoryStore(Store):
                 return self._receive(delivery, now)
             event = news(alert, firing_since, now)
             if event is None:
+                if alert.status == "firing":
+                    newest.newest_start = max(newest.newest_start, alert.starts_at)
                 return Receipt(number, "repeated")
             newest.events.append(event)
             newest.due_at = now

@@ -126,6 +126,9 @@ _COUNT_REPEAT = (
     )
     .values(repeats=_ALERTS.c.repeats + 1)
 )
+_DATE_LATER = (
+    _INCIDENTS.update().where(_INCIDENTS.c.id == sa.bindparam("of_incident")).values(newest_start=sa.bindparam("later"))
+)
 _ADD_INCIDENT = _INCIDENTS.insert().returning(_INCIDENTS.c.id)
 _ADD_EVENT = _EVENTS.insert()
 _ADD_ALERT = _ALERTS.insert()
@@ -266,6 +269,10 @@ class SqlStore(Store):
             .order_by(_INCIDENTS.c.id)
             .limit(limit)
         )
+        with self._reading() as connection:
+            if connection.execute(due).first() is None:
+                # Nearly always: nobody who writes is kept waiting for it.
+                return []
         with self._writing() as connection:
             ids = list(connection.scalars(due))
             connection.execute(
@@ -562,6 +569,9 @@ class SqlStore(Store):
             return self._receive(connection, delivery, now)
         event = news(alert, firing_since, now)
         if event is None:
+            if alert.status == "firing" and _text(alert.starts_at) > newest.newest_start:
+                # The other of a pair dates the episode later; its copies must not open another incident at the end.
+                connection.execute(_DATE_LATER, {"of_incident": incident, "later": _text(alert.starts_at)})
             return self._repeated(connection, incident, alert.fingerprint)
         values = {"due_at": _text(now)}
         if isinstance(event, Fired):

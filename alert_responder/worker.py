@@ -80,6 +80,7 @@ class Worker:
     poll_seconds: float = 1.0
     lease_seconds: float = 60.0
     stop_seconds: float = 30.0
+    _observed_at: datetime | None = None
     _breakers_at: datetime | None = None
     shared: bool = False  # whether other responders work on the same store
     _renewed_at: float = 0.0
@@ -309,7 +310,11 @@ class Worker:
     async def _observe(self) -> None:
         now = self.clock()
         self.metrics.heartbeat.set(now.timestamp())
+        # News may arrive a hundred times a second; the numbers are for whoever scrapes them.
+        if self._observed_at and abs((now - self._observed_at).total_seconds()) < self.poll_seconds:
+            return
         counts, oldest = await asyncio.to_thread(lambda: (self.store.counts(), self.store.oldest_due()))
+        self._observed_at = now
         self.metrics.store_contact.set(now.timestamp())
         for status in ("open", "unmatched", "escalated"):
             self.metrics.open.labels(status).set(counts.get(status, 0))

@@ -124,6 +124,15 @@ class StoreContract:
         store.append(2, [Closed(at=NOON, status="recovered", reason="x")], owner=None)
         assert store.receive([deliver()], now=NOON + timedelta(minutes=16)) == [Receipt(3, "opened")]
 
+    def test_the_copies_of_a_pair_that_disagrees_belong_to_one_incident(self, store: Store) -> None:
+        """One of two Prometheus saw the alert a little later: what it sent while the incident was open is known."""
+        theirs = deliver(starts_at=NOON + 7 * SECOND)
+        store.receive([deliver(), theirs, deliver()], now=NOON + 8 * SECOND)
+        store.append(1, [Closed(at=NOON + 30 * SECOND, status="recovered", reason="x")], owner=None)
+
+        assert store.receive([deliver(), theirs], now=NOON + 40 * SECOND) == [Receipt(1, "repeated")] * 2
+        assert store.receive([deliver(starts_at=NOON + 8 * SECOND)], now=NOON + LEASE) == [Receipt(2, "opened")]
+
     def test_after_an_ended_alert_only_late_copies_are_dropped(self, store: Store) -> None:
         """An alert that fires again with its old start, after a restart of Prometheus, is not lost."""
         store.receive([deliver(), resolved()], now=NOON)

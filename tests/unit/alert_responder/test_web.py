@@ -86,6 +86,12 @@ def test_alerts_are_on_record_before_the_answer(server: Server, path: str) -> No
     assert 'alert_responder_alerts_total{outcome="repeated"} 1.0' in server.ask("GET", "/metrics").text
 
 
+def test_what_no_runbook_answers_wakes_nobody(server: Server) -> None:
+    """It waits for a person; a storm of it does not make the worker look for work that is not there."""
+    server.ask("POST", "/", content=payload(labels={"alertname": "Unknown"}))
+    assert (server.store.counts(), server.woken) == ({"unmatched": 1}, 0)
+
+
 @pytest.mark.parametrize(
     "headers",
     [
