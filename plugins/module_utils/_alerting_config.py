@@ -187,7 +187,11 @@ class Configurator:
         self._actions.append(f"{'Would keep' if self._dry_run else 'Kept'} the files of {server.title} as last good.")
 
     def _restore(self, server: Server) -> None:
-        fault = self._fault(server)
+        try:
+            fault = self._fault(server, validate(self._site, server))
+        except ConnectionFailed as error:
+            self._actions.append(f"Left {server.title} alone: its files are valid; its rules are not known: {error}.")
+            return
         if not fault:
             self._actions.append(f"Left {server.title} alone: its files are valid and its rules can be evaluated.")
             return
@@ -219,15 +223,11 @@ class Configurator:
         self._actions.append(f"Set {names} of {server.title} aside in {aside} ({fault}); the last good files are back.")
         self._load_or_start(server)
 
-    def _fault(self, server: Server) -> str:
-        verdict = validate(self._site, server)
+    def _fault(self, server: Server, verdict: Mapping[str, Any]) -> str:
         if verdict["valid"] is False:
             return last_line(verdict["output"])
         if server.kind == "prometheus":
-            try:
-                wrong = failing_rules(self._site.document(server, "/api/v1/rules")["groups"])
-            except ConnectionFailed:
-                return ""
+            wrong = failing_rules(self._site.document(server, "/api/v1/rules")["groups"])
             if wrong:
                 return f"rule {wrong[0]['rule']} fails: {wrong[0]['error']}"
         return ""

@@ -58,6 +58,12 @@ class Containers:
     def network(self) -> str:
         return str(self._network.name)
 
+    @property
+    def gateway(self) -> str:
+        """The address of this machine in the network."""
+        self._network.reload()
+        return str(self._network.attrs["IPAM"]["Config"][0]["Gateway"])
+
     def start(
         self,
         image: str,
