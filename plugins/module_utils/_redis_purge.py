@@ -209,8 +209,17 @@ def _return_of(
         )
     finally:
         if not before:
-            allocator.defragment(on=False)
+            _switch_off(allocator)
     actions.append(f"{allocator.name} moved keys for {waited.seconds:.0f} s and then held {waited.state.bytes} bytes.")
+
+
+def _switch_off(allocator: Allocator) -> None:
+    try:
+        allocator.defragment(on=False)
+    except OpsError as error:
+        # Whoever comes next would take it for what somebody wanted.
+        error.args = (f"{error} Active defragmentation may still be on; switch it off: CONFIG SET activedefrag no.",)
+        raise
 
 
 def _worst(found: Sequence[Held]) -> dict[str, Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import threading
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +16,7 @@ from ansible_collections.ops.runbooks.plugins.module_utils._redis_options import
 from typing_extensions import override
 
 from tests.integration.containers import Containers, wait_for
+from tests.integration.gate import Gate
 from tests.integration.redis.conftest import IMAGE, PASSWORD, Server
 from tests.unit.plugins.module_utils.redis_clients import ClientSourceContract, ClientWorld
 
@@ -210,22 +210,41 @@ def test_a_missing_permission_is_named(server: Server, guests: Guests, run_modul
     assert stays in guests.ids()
 
 
-def test_a_server_killed_half_way_leaves_a_true_account(containers: Containers, run_module: RunModule) -> None:
-    """What was done until then is in the message."""
+def test_a_connection_lost_half_way_leaves_a_true_account(
+    server: Server, guests: Guests, run_module: RunModule
+) -> None:
+    """Who had to go until then is in the message and in the result; a second run sends the rest away."""
+    ids = {guests.connect("shop") for _number in range(400)}
+    stays = guests.connect("till")
+    with Gate(server.port, 1, lambda: None, 4000).open() as gate:
+        done = run_module(clients_disconnect, server.login(login_port=gate.port, names=["shop"]))
+    assert done["_exit_code"] == 1, done
+    assert "Redis 127.0.0.1" in done["msg"]
+    gone = len(ids - guests.ids())
+    assert done["changed"] is True
+    assert 0 < done["disconnected"] <= gone < 400
+    again = run_module(clients_disconnect, server.login(names=["shop"]))
+    assert (again["_exit_code"], again["disconnected"]) == (0, 400 - gone), again
+    assert ids & guests.ids() == set()
+    assert stays in guests.ids()
+
+
+def test_a_server_that_is_killed_is_told(containers: Containers, run_module: RunModule) -> None:
+    """One sentence, and when it is back a second run is like a first."""
     container = containers.start(IMAGE, alias="redis-ends", ports=[6379], environment={"REDIS_PASSWORD": PASSWORD})
     server = Server(container)
     wait_for(server.client.ping, "Redis serves")
     guests = Guests(server)
     for _number in range(400):
         guests.connect("shop")
-    stop = threading.Timer(0.35, container.handle.kill)
-    stop.start()
-    done: dict[str, Any] = {"_exit_code": 0}
     try:
-        while done["_exit_code"] == 0:
-            done = run_module(clients_disconnect, server.login(names=["shop"]))
+        with Gate(server.port, 1, container.handle.kill, 4000).open() as gate:
+            done = run_module(clients_disconnect, server.login(login_port=gate.port, names=["shop"]))
     finally:
-        stop.join()
         guests.leave()
-    assert "Redis 127.0.0.1" in done["msg"]
-    assert "Traceback" not in done["msg"]
+    assert (done["_exit_code"], done["changed"]) == (1, True), done
+    assert 0 < done["disconnected"] < 400
+    container.handle.start()
+    wait_for(server.client.ping, "Redis serves again")
+    again = run_module(clients_disconnect, server.login(names=["shop"]))
+    assert (again["_exit_code"], again["changed"]) == (0, False), again

@@ -11,6 +11,7 @@ import pytest
 import redis
 
 from tests.integration.containers import Containers, wait_for
+from tests.integration.gate import Gate
 from tests.integration.redis.conftest import IMAGE, MEGABYTE, PASSWORD, Server
 
 if TYPE_CHECKING:
@@ -206,29 +207,38 @@ def test_a_share_without_a_limit_is_refused(server: Server, run_module: RunModul
     assert "mean a share of maxmemory, and that is 0" in done["msg"]
 
 
-def test_a_server_killed_half_way_leaves_a_true_account(containers: Containers, run_module: RunModule) -> None:
-    """What was evicted until then is in the message and in the result."""
+@pytest.mark.parametrize("after_bytes", [6000, 20_000])
+def test_a_server_killed_half_way_leaves_a_true_account(
+    containers: Containers, run_module: RunModule, after_bytes: int
+) -> None:
+    """What was evicted until then is in the message and in the result; when it is back a second run does the rest."""
     container = containers.start(
         IMAGE,
-        alias="redis-dies",
+        alias=f"redis-dies-{after_bytes}",
         ports=[6379],
         environment={"REDIS_PASSWORD": PASSWORD},
-        command=["--save", "", "--enable-debug-command", "yes"],
+        # What was acknowledged survives the kill.
+        command=["--save", "", "--appendonly", "yes", "--enable-debug-command", "yes"],
     )
     server = Server(container)
     wait_for(server.client.ping, "Redis serves")
-    server.client.execute_command("DEBUG", "POPULATE", 500_000, "page", 10)
-    stop = threading.Timer(0.7, container.handle.kill)
-    stop.start()
-    try:
-        done = run_module(evict, server.login(patterns=["page:*"], slice_milliseconds=0.5))
-    finally:
-        stop.join()
+    server.fill("page:", 50_000, 10)
+    server.fill("keep:", 10)
+    with Gate(server.port, 1, container.handle.kill, after_bytes).open() as gate:
+        done = run_module(evict, server.login(login_port=gate.port, patterns=["page:*"], slice_milliseconds=0.5))
     assert done["_exit_code"] == 1, done
     assert "Redis 127.0.0.1" in done["msg"]
     assert f"Before that, {done['evicted']} keys were evicted. The slice that was under way may" in done["msg"]
     assert done["changed"] is True
-    assert 0 < done["evicted"] < 500_000
+    assert 0 < done["evicted"] < 50_000
+
+    container.handle.start()
+    wait_for(server.client.ping, "Redis serves again")
+    left = server.count("page:*")
+    assert 0 < left <= 50_000 - done["evicted"]
+    again = run_module(evict, server.login(patterns=["page:*"]))
+    assert (again["_exit_code"], again["evicted"]) == (0, left), again
+    assert (server.count("page:*"), server.count("keep:*")) == (0, 10)
 
 
 def test_other_clients_are_served_meanwhile(server: Server, run_module: RunModule) -> None:

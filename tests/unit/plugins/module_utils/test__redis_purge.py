@@ -143,6 +143,25 @@ def test_a_server_that_goes_away_leaves_what_is_true() -> None:
     assert str(failed.value.details["before"]).startswith(f"{{'used_bytes': {10 * MB}, ")
 
 
+def test_a_setting_that_cannot_be_put_back_is_told() -> None:
+    """Nobody else would switch it off."""
+
+    class Stuck(FakeAllocator):
+        @override
+        def defragment(self, *, on: bool) -> None:
+            super().defragment(on=on)
+            if not on:
+                raise ConnectionFailed("Cannot connect to Redis cache1:6379.")
+
+    with pytest.raises(ConnectionFailed) as failed:
+        run(Stuck(scattered=200 * MB))
+    assert str(failed.value) == (
+        "Cannot connect to Redis cache1:6379. Active defragmentation may still be on; switch it off: "
+        "CONFIG SET activedefrag no."
+    )
+    assert failed.value.details["changed"] is True
+
+
 @pytest.mark.parametrize("wrong", [{"only_above_ratio": 0.5}, {"only_above_bytes": -1}, {"timeout_seconds": 0.0}])
 def test_thresholds_that_cannot_be(wrong: dict[str, Any]) -> None:
     """They are named."""
