@@ -16,17 +16,21 @@ CHUNK = 65536
 
 @dataclass
 class Gate:
-    """Passes connections on to a port of this machine, until the one with number ``at`` is cut.
+    """Passes connections on to a port of this machine or to a socket, until it is cut.
 
-    It is cut once the client has sent ``after_bytes`` of it; with none, before the server hears of it. ``then`` is
-    called at that moment. Later connections pass, and end at once where nobody listens any more.
+    That is the connection with number ``at``, once its client has sent ``after_bytes``; with none, before the server
+    hears of it. Later connections pass, and end at once where nobody listens any more. Or it is every connection, for
+    good, before something that ``refuse`` is true of goes to the server. ``then`` is called at that moment.
     """
 
-    target: int
-    at: int
-    then: Callable[[], object]
+    target: int | str
+    at: int = 0
+    then: Callable[[], object] = lambda: None
     after_bytes: int = 0
+    refuse: Callable[[bytes], bool] = lambda _sent: False
     passed: int = 0
+    shut: bool = False
+    _open: list[socket.socket] = field(default_factory=list)
     _threads: list[threading.Thread] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -47,7 +51,9 @@ class Gate:
         finally:
             self._listener.shutdown(socket.SHUT_RDWR)
             self._listener.close()
-            for one in (listening, *self._threads):
+            listening.join(60)
+            self._end(self._open)  # a client may keep its connections for later
+            for one in self._threads:
                 one.join(60)
 
     def _listen(self) -> None:
@@ -56,6 +62,9 @@ class Gate:
                 client, _ = self._listener.accept()
             except OSError:
                 return
+            if self.shut:
+                client.close()
+                continue
             self.passed += 1
             left = self.after_bytes if self.passed == self.at else None
             if left == 0:
@@ -64,28 +73,61 @@ class Gate:
             passing.start()
             self._threads.append(passing)
 
+    def _connect(self) -> socket.socket:
+        if isinstance(self.target, int):
+            server = socket.create_connection(("127.0.0.1", self.target), 10)
+            server.settimeout(None)
+            return server
+        server = socket.socket(socket.AF_UNIX)
+        server.connect(self.target)
+        return server
+
     def _pass(self, client: socket.socket, left: int | None) -> None:
         with client:
             try:
-                server = socket.create_connection(("127.0.0.1", self.target), 10)
+                server = self._connect()
             except OSError:
                 return  # the client sees that its connection ends
-            server.settimeout(None)
             with server:
+                self._open += [client, server]
                 back = threading.Thread(target=_copy, args=(server, client))
                 back.start()
-                if not _copy(client, server, left):
+                if not _copy(client, server, left, self.refuse):
                     self.then()
-                    for one in (client, server):
-                        with suppress(OSError):
-                            one.shutdown(socket.SHUT_RDWR)
+                    self.shut = left is None
+                    self._end(self._open if self.shut else [client, server])
                 back.join()
 
+    @staticmethod
+    def _end(connections: list[socket.socket]) -> None:
+        for one in connections:
+            with suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
 
-def _copy(source: socket.socket, target: socket.socket, left: int | None = None) -> bool:
-    """Copy to the end, or so many bytes; tell whether the end was reached."""
+
+def on_occurrence(text: bytes, number: int) -> Callable[[bytes], bool]:
+    """Return what is true when a text is sent for the ``number``th time."""
+    seen = 0
+
+    def is_it(sent: bytes) -> bool:
+        nonlocal seen
+        seen += text in sent
+        return seen >= number
+
+    return is_it
+
+
+def _copy(
+    source: socket.socket,
+    target: socket.socket,
+    left: int | None = None,
+    refuse: Callable[[bytes], bool] = lambda _sent: False,
+) -> bool:
+    """Copy to the end, or so many bytes, or until something is refused; tell whether the end was reached."""
     with suppress(OSError):
         while chunk := source.recv(CHUNK if left is None else min(CHUNK, left)):
+            if refuse(chunk):
+                return False
             target.sendall(chunk)
             if left is not None:
                 left -= len(chunk)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import re
 import subprocess
 import time
 import uuid
@@ -13,6 +14,7 @@ import pytest
 import yaml
 
 from tests.integration.containers import wait_for
+from tests.integration.gate import Gate, on_occurrence
 from tests.integration.services.balanced import Load, balanced
 from tests.integration.services.conftest import BASE, HEALTH
 
@@ -262,3 +264,25 @@ def test_no_request_fails_while_a_bad_image_is_left(
     assert load.requests > 100
     assert load.failures == []
     assert len(load.served) == 4
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_an_engine_that_goes_away_in_the_middle_is_told_and_a_second_run_finishes(
+    deployed: Callable[..., Project], rollback: Rollback, repository: str, tmp_path: Path, number: int
+) -> None:
+    """Before a replica is made anew, or the next one; both run the image from before in the end."""
+    made = deployed("3")
+    before = made.containers("web")
+    with Gate("/var/run/docker.sock", refuse=on_occurrence(b"/containers/create", number)).open() as gate:
+        done = rollback(made, docker_host=f"tcp://127.0.0.1:{gate.port}")
+        assert gate.shut, done
+    assert done["_exit_code"] == 1, done
+    assert "Traceback" not in done["msg"]
+    seen = re.search(rf"When last seen, (\d) of 2 replicas ran {repository}:2: repeat to finish\.", done["msg"])
+    assert seen, done
+    assert int(seen[1]) <= images_of(made, "web").count(f"{repository}:2")
+    # That a rollback is under way is noted before the first replica goes.
+    assert done["changed"] is (made.containers("web") != before or (tmp_path / "kept.json").exists())
+    again = rollback(made)
+    assert again["_exit_code"] == 0, (done, again)
+    assert images_of(made, "web") == [f"{repository}:2"] * 2
