@@ -52,6 +52,8 @@ class Drill:
     why: str = ""
     changed_after: float | None = None
     recovered_after: float | None = None
+    diagnosis_took: float | None = None
+    option_took: float | None = None
 
     @property
     def passed(self) -> bool:
@@ -214,14 +216,26 @@ def _options(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def _measure(drill: Drill, began: datetime) -> None:
     """Fill in what the record of the incident says."""
     finished = {event["run"]: event for event in drill.events if event["kind"] == "finished"}
+
+    def took(start: dict[str, Any]) -> float | None:
+        end = finished.get(start["run"])
+        return (_time(end) - _time(start)).total_seconds() if end else None
+
+    diagnosed = next((one for one in drill.events if one["kind"] == "started" and one["action"] == "diagnose"), None)
+    drill.diagnosis_took = took(diagnosed) if diagnosed else None
     for event in _options(drill.events):
         drill.tried.append(event["option"])
         drill.why = event["reason"]
+        drill.option_took = took(event)
         outcome = (finished.get(event["run"]) or {}).get("outcome") or {}
         if drill.changed_after is None and outcome.get("changed"):
-            drill.changed_after = (datetime.fromisoformat(event["at"]) - began).total_seconds()
+            drill.changed_after = (_time(event) - began).total_seconds()
     if drill.status == "recovered":
-        drill.recovered_after = (datetime.fromisoformat(drill.events[-1]["at"]) - began).total_seconds()
+        drill.recovered_after = (_time(drill.events[-1]) - began).total_seconds()
+
+
+def _time(event: dict[str, Any]) -> datetime:
+    return datetime.fromisoformat(event["at"])
 
 
 def _wait(read: Callable[[], T | None], seconds: float, problem: str) -> T:

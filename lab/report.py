@@ -16,13 +16,15 @@ if TYPE_CHECKING:
 
     from lab.drill import Drill
 
-COLUMNS = ("Alert", "Fault", "Option", "Why", "Fires", "First change", "Recovered", "Verdict")
+COLUMNS = (
+    "Alert", "Fault", "Option", "Why", "Fires", "First change", "Recovered", "Diagnosis", "Playbook", "Verdict",
+)  # fmt: skip
 
 
 def cells(drill: Drill) -> tuple[str, ...]:
-    """Return one line of the table; seconds count from the moment when the fault was in effect."""
+    """Return one line of the table: three moments since the fault was in effect, and how long two playbooks took."""
     tried = ", ".join(drill.tried) or "none"
-    times = (drill.firing_after, drill.changed_after, drill.recovered_after)
+    times = (drill.firing_after, drill.changed_after, drill.recovered_after, drill.diagnosis_took, drill.option_took)
     return (
         drill.alert,
         drill.fault,
@@ -53,7 +55,8 @@ def markdown(drills: Sequence[Drill]) -> str:
 
 Each fault of `lab/faults` breaks the running lab for real; nobody touches anything until the incident is over, but that
 an option marked `approve` is approved through the command line. Rules and Alertmanager keep the lab's time, 30 times
-faster than production. Seconds count from the moment when the fault was in effect.
+faster than production. Alert, first change and recovery count from the moment when the fault was in effect; diagnosis
+and playbook of the option from their own start.
 
 {passed} of {len(drills)} healed by the option that they are for, measured on {datetime.now(UTC):%Y-%m-%d} on
 {os.cpu_count()} processor cores. `make drills` measures again.

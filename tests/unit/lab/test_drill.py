@@ -33,6 +33,7 @@ def drill(status: str, *tried: str) -> Drill:
     return Drill(
         "leaked_transactions", "DatabaseConnectionPoolExhausted", status=status, tried=list(tried), why="It leaks.",
         firing_after=6.04, changed_after=9.0, recovered_after=16.7 if status == "recovered" else None,
+        diagnosis_took=1.6, option_took=7.2,
     )  # fmt: skip
 
 
@@ -57,4 +58,4 @@ def test_the_page_says_what_was_measured() -> None:
     page = markdown([drill("recovered", "A"), drill("escalated", "A")])
     assert "1 of 2 healed by the option that they are for" in page
     line = "| DatabaseConnectionPoolExhausted | leaked_transactions | db-connections A | It leaks. | 6 s | 9 s | 17 s |"
-    assert f"{line} recovered |" in page
+    assert f"{line} 2 s | 7 s | recovered |" in page
