@@ -46,7 +46,8 @@ class Nursery:
         runbook.write_text(text.replace("service: thing, identity", "service: any, identity"))
         service.settings["poll_seconds"] = 0.05
         service.settings["policy"].update(launch_retries=5, launch_retry_seconds=0.05, runs_per_window=1000)
-        service.settings["policy"].update(breaker_failures=1000, fleet_breaker_failures=1000)
+        # Options that never heal must go on, without a person to ask.
+        service.settings["policy"].update(breaker_failures=1000, fleet_breaker_failures=1000, fallback_ratio=0.0)
         service.settings.update(concurrency=2, approvers={"kim": APPROVER})
         service.write_settings()
         self.process = subprocess.Popen(
