@@ -323,11 +323,19 @@ def test_a_server_that_dies_half_way_leaves_a_true_account(server: Server, run_m
         server.in_transaction("leaky")
     server.busy("leaky", SIT_TIGHT)
     states = ["active", "idle_in_transaction"]
-    asked = {**server.login(), "states": states, "applications": ["leaky"], "grace_seconds": 20.0}
-    stop = threading.Timer(2, server.container.handle.kill)
+    asked = {**server.login(), "states": states, "applications": ["leaky"], "grace_seconds": 60.0}
+    asked["keep_per_application"] = 0
+    idle = server.pids(application_name="leaky", state="idle in transaction")
+
+    def kill() -> None:
+        wait_for(lambda: not idle & server.pids(), "The idle sessions are gone", 60)
+        time.sleep(2)  # the deaf one is told as well, and has its grace of a minute
+        server.container.handle.kill()
+
+    stop = threading.Thread(target=kill)
     stop.start()
     try:
-        done = run_module(pool_reset, {**asked, "keep_per_application": 0})
+        done = run_module(pool_reset, asked)
     finally:
         stop.join()
         server.container.handle.start()
@@ -336,6 +344,11 @@ def test_a_server_that_dies_half_way_leaves_a_true_account(server: Server, run_m
     assert done["msg"].startswith("Lost the connection to database")
     assert "Before that, 4 sessions were told to end and 1 statements were cancelled." in done["msg"]
     assert (done["changed"], done["terminated"], done["cancelled"]) == (True, 4, 1)
+
+    deaf = server.busy("leaky", SIT_TIGHT)
+    again = run_module(pool_reset, {**asked, "grace_seconds": 1.0})
+    assert (again["_exit_code"], again["terminated"]) == (0, 1), again
+    assert deaf not in server.pids()
 
 
 def test_the_password_is_in_no_process_list(server: Server, tmp_path: Path, root: Path) -> None:
