@@ -11,6 +11,8 @@ import statistics
 import subprocess
 import sys
 import time
+import tracemalloc
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,11 +27,14 @@ from lab.shell import Board
 from tests.integration.containers import Container, open_containers, wait_for
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 ROOT = Path(__file__).resolve().parents[1]
 IMAGE = "redis:8"
 LIMIT = 1.3
+FILTER_LIMIT = 2.0
+BOTH = "minimum_idle_seconds and ttl"
+WAIT_LIMIT, WAIT_FLOOR_MS = 5, 10
 COUNT = 1000
 SHELL = "redis-cli --scan --pattern 'key:*' --count 1000 | xargs -n 1000 redis-cli unlink > /dev/null"
 READER = """
@@ -47,6 +52,7 @@ print(sorted(waits)[int(len(waits) * 0.99)])
 FILTERS: dict[str, dict[str, Any]] = {
     "minimum_idle_seconds": {"minimum_idle_seconds": 0.0},
     "ttl": {"ttl": "without"},
+    BOTH: {"minimum_idle_seconds": 0.0, "ttl": "without"},
     "minimum_bytes": {"minimum_bytes": 1},
     "protect": {"protect": ["other:*"]},
 }
@@ -67,11 +73,24 @@ class Measured:
     module_p99: float
     slice_p50: float
     slice_p99: float
+    info: float
+    memory_tenth: float
+    memory: float
 
     @property
     def ratio(self) -> float:
         """What the module takes against the bare client."""
         return self.module / self.bare
+
+    @property
+    def filter_ratio(self) -> float:
+        """What filters for idle time and expiry cost against the pattern alone."""
+        return self.filters[BOTH] / self.module
+
+    @property
+    def wait_limit_ms(self) -> float:
+        """How long another client may wait beside the module."""
+        return max(WAIT_LIMIT * self.quiet_p99, WAIT_FLOOR_MS)
 
     def table(self) -> str:
         """Return the numbers as a table in Markdown."""
@@ -82,11 +101,19 @@ class Measured:
             *((f"the module, and {name}", f"{seconds:.2f} s") for name, seconds in self.filters.items()),
             ("the module, order size, half of the keys", f"{self.largest_first:.2f} s"),
             (f"module / bare client, at most {LIMIT}", f"{self.ratio:.2f}"),
+            ("redis-cli / the module", f"{self.shell / self.module:.2f}"),
+            (f"filters of idle time and expiry / a pattern only, at most {FILTER_LIMIT:g}", f"{self.filter_ratio:.2f}"),
             ("another client's GET, nothing else runs, p99", f"{self.quiet_p99:.2f} ms"),
             ("another client's GET beside the bare client, p99", f"{self.bare_p99:.2f} ms"),
-            ("another client's GET beside the module, p99", f"{self.module_p99:.2f} ms"),
+            (
+                f"another client's GET beside the module, p99, at most {self.wait_limit_ms:.0f} ms",
+                f"{self.module_p99:.2f} ms",
+            ),
             ("a slice inside the server, p50", f"{self.slice_p50:.2f} ms"),
             ("a slice inside the server, p99", f"{self.slice_p99:.2f} ms"),
+            (f"memory of the module at {self.keys // 10} keys, peak", f"{self.memory_tenth:.0f} KiB"),
+            (f"memory of the module at {self.keys} keys, peak", f"{self.memory:.0f} KiB"),
+            (f"redis_memory_info on {self.keys} keys, at most 2 s", f"{self.info:.2f} s"),
         ]
         return "\n".join(["| | Median |", "|---|---|", *(f"| {what} | {value} |" for what, value in rows)])
 
@@ -130,6 +157,24 @@ class Bench:
 
         return work
 
+    def memory(self, client: Any, keys: int) -> float:
+        """Return the peak of what the module's work allocates in this process for so many keys, in KiB."""
+        client.flushall()
+        client.execute_command("DEBUG", "POPULATE", keys, "key", 100)
+        tracemalloc.start()
+        try:
+            self.module()(client)
+            return tracemalloc.get_traced_memory()[1] / 1024
+        finally:
+            tracemalloc.stop()
+
+    def info(self, client: Any) -> float:
+        """Return the seconds in which redis_memory_info looks at a full server."""
+        self.fill(client)
+        begin = time.perf_counter()
+        look(self.port)
+        return time.perf_counter() - begin
+
 
 def bare(client: Any) -> None:
     """Send UNLINK of one step together with the SCAN of the next."""
@@ -146,26 +191,52 @@ def bare(client: Any) -> None:
         cursor, keys = answers[-1]
 
 
-def by_module(port: int, options: dict[str, Any]) -> None:
-    """Run the module's function in this process."""
+@contextmanager
+def nodes_of(port: int) -> Iterator[Any]:
+    """Connect as the modules do; what they are made of can be imported meanwhile."""
     if not any(isinstance(finder, _AnsibleCollectionFinder) for finder in sys.meta_path):
         _AnsibleCollectionFinder(paths=[str(ROOT / "collections")])._install()  # noqa: SLF001 - as in tests/conftest.py
     from ansible_collections.ops.runbooks.plugins.module_utils import (  # noqa: PLC0415 - found by the line above
         _redis_adapter,
-        _redis_evict,
         _redis_node,
         _redis_options,
     )
 
-    defaults = {name: option.get("default") for name, option in _redis_evict.evict_spec().options.items()}
-    request = _redis_evict.EvictRequest.from_params({**defaults, "patterns": ["key:*"], **options})
     connections = _redis_adapter.connect(_redis_options.Login("127.0.0.1", port))
     try:
-        nodes = [_redis_node.RedisNode(one) for one in connections]
-        _redis_evict.evict(nodes, request, instance="bench", dry_run=False)
+        yield [_redis_node.RedisNode(one) for one in connections]
     finally:
         for connection in connections:
             connection.close()
+
+
+def by_module(port: int, options: dict[str, Any]) -> None:
+    """Run the work of redis_evict in this process."""
+    with nodes_of(port) as nodes:
+        from ansible_collections.ops.runbooks.plugins.module_utils import (  # noqa: PLC0415 - found by now
+            _redis_evict,
+        )
+
+        request = _redis_evict.EvictRequest.from_params(
+            {**defaults_of(_redis_evict.evict_spec()), "patterns": ["key:*"], **options}
+        )
+        _redis_evict.evict(nodes, request, instance="bench", dry_run=False)
+
+
+def look(port: int) -> None:
+    """Run the work of redis_memory_info in this process."""
+    with nodes_of(port) as nodes:
+        from ansible_collections.ops.runbooks.plugins.module_utils import (  # noqa: PLC0415 - found by now
+            _redis_memory,
+        )
+
+        request = _redis_memory.InfoRequest.from_params(defaults_of(_redis_memory.info_spec()))
+        _redis_memory.read_info(nodes, request, instance="bench")
+
+
+def defaults_of(spec: Any) -> dict[str, Any]:
+    """Return the options of a module that nobody sets."""
+    return {name: option.get("default") for name, option in spec.options.items()}
 
 
 class AnotherClient:
@@ -214,6 +285,9 @@ def measure(keys: int, rounds: int) -> Measured:
                     stats = client.info("latencystats")["latency_percentiles_usec_evalsha"]
                     taken.setdefault("slice_p50", []).append(stats["p50"] / 1000)
                     taken.setdefault("slice_p99", []).append(stats["p99"] / 1000)
+            taken.setdefault("info", []).append(bench.info(client))
+            for name, number in (("memory_tenth", keys // 10), ("memory", keys)):
+                taken.setdefault(name, []).append(bench.memory(client, number))
             half = bench.module(order="size", max_keys=keys // 2)
             taken.setdefault("half", []).append(bench.timed(client, half, left=keys - keys // 2))
             bench.fill(client)
@@ -239,6 +313,9 @@ def measure(keys: int, rounds: int) -> Measured:
         module_p99=medians["module_p99"],
         slice_p50=medians["slice_p50"],
         slice_p99=medians["slice_p99"],
+        info=medians["info"],
+        memory_tenth=medians["memory_tenth"],
+        memory=medians["memory"],
     )
 
 
