@@ -9,7 +9,7 @@ COVERAGE := 90
 # ansible.cfg is read from the working directory only; this holds from anywhere.
 export ANSIBLE_COLLECTIONS_PATH := $(CURDIR)/collections
 
-.PHONY: help setup demo up down lab-status lab-reset test-options drill drills serve lint check test bench lock clean
+.PHONY: help setup demo up down lab-status lab-reset drill drills serve lint check test bench lock clean
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -63,14 +63,10 @@ check: lint ## The fast half: lint and unit tests
 	@$(BIN)/python -m pytest -q -n 2 --hypothesis-profile=quick tests/unit
 
 # One process drills the lab, which mostly waits; the other does all the rest meanwhile (tests/conftest.py).
-test: lint ## Lint, unit tests, sanity, integration, molecule, drills of every alert; gated on branch coverage
+test: lint ## Lint, unit tests, sanity, integration, molecule, drills of every alert and option; gated on branch coverage
 	@$(BIN)/python -m lab images
-	@$(BIN)/python -m pytest tests -m "not option" -n 2 --dist loadgroup --no-loadscope-reorder --durations=40 \
+	@$(BIN)/python -m pytest tests -n 2 --dist loadgroup --no-loadscope-reorder --durations=40 \
 	  --cov --cov-report=term --cov-fail-under=$(COVERAGE)
-
-# Not yet part of `make test`: not every option has been seen to pass on a quiet machine.
-test-options: $(READY) ## Prove each option by what its runbook prints, and that it harms nothing (about an hour)
-	@$(BIN)/python -m pytest tests/drills/test_options.py -v
 
 bench: $(READY) ## Measure the modules beside the plain tools, and the responder; prints ratios
 	@$(BIN)/python -m benchmarks.postgresql_pool_reset

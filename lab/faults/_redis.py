@@ -11,8 +11,7 @@ SERVICE = "redis"
 HEALTHY_SECONDS = 60
 # What `make up` gives the server (lab/compose.yml); redis.conf keeps what is changed at run time.
 MAXMEMORY = 128 << 20
-DEFAULTS = {"maxmemory": str(MAXMEMORY), "maxmemory-policy": "noeviction", "maxclients": "10000",
-            "jemalloc-bg-thread": "yes"}  # fmt: skip
+DEFAULTS = {"maxmemory": str(MAXMEMORY), "maxmemory-policy": "noeviction", "maxclients": "10000"}
 # One call fills about 30 MB, which holds the server up for a fraction of a second.
 LOT = 1500
 FILL = """

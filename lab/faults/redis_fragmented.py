@@ -6,14 +6,23 @@ from lab.faults._fault import Fault
 PREFIX = "import:"
 SIZE = 16_000
 KEEP_EVERY = 20
+# How long the allocator keeps what was freed, in milliseconds: -1 is for ever; 10000 is its own default.
+DECAY = ("DEBUG", "MALLCTL", "arena.0.dirty_decay_ms")
 
 
 def inject() -> str:
-    """Fill, and remove nineteen of twenty; the allocator's own thread, which would clear up, is off."""
-    _redis.configure(jemalloc_bg_thread="no")
+    """Fill, and remove nineteen of twenty, while the allocator gives nothing back by itself."""
+    _redis.redis_cli(*DECAY, "-1")
     _redis.fill(PREFIX, 0.72, SIZE)
     _redis.remove(PREFIX, KEEP_EVERY)
     return "the process holds many times the memory that its keys need"
+
+
+def undo() -> None:
+    """Remove the rest, and let the allocator give memory back again."""
+    if _redis.is_answering():
+        _redis.redis_cli(*DECAY, "10000")
+    _redis.take_back(PREFIX)
 
 
 FAULT = Fault(
@@ -24,5 +33,5 @@ FAULT = Fault(
     alert="RedisHighMemory",
     happens="most of a large import was removed, and the allocator keeps the memory",
     inject=inject,
-    undo=lambda: _redis.take_back(PREFIX),
+    undo=undo,
 )

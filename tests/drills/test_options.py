@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from tests.running_lab import Lab
 
 # How long it takes says something about the machine.
-pytestmark = [pytest.mark.option, pytest.mark.drill, pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.drill, pytest.mark.slow, pytest.mark.timeout(900)]
 
 CATALOG = load_catalog(ROOT / "runbooks")
 OPTIONS = [(runbook.runbook, option.letter) for runbook in CATALOG.runbooks.values() for option in runbook.options]
