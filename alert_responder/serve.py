@@ -237,7 +237,9 @@ def _listening(addresses: tuple[str, ...]) -> Iterator[list[socket.socket]]:
             host, _, port = address.rpartition(":")
             host = host.strip("[]")
             family = socket.AF_INET6 if ":" in host else socket.AF_INET
-            one = stack.enter_context(socket.socket(family, socket.SOCK_STREAM))
+            # Named, for asyncio sends small answers at once (TCP_NODELAY) only where the protocol says TCP: else each
+            # waits for the sender's delayed acknowledgement, 40 ms.
+            one = stack.enter_context(socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP))
             one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 one.bind((host, int(port)))
