@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 # After an incident whose alerts had ended, only the late copies of an Alertmanager pair are still to come.
 LATE_COPIES = timedelta(seconds=60)
+# An escalated incident of alerts that flap is not made longer than this.
+MOST_EVENTS = 1000
 
 
 @dataclass(frozen=True)
@@ -223,6 +225,18 @@ def superseded(
     if alert.starts_at <= max(firing_since, updated_at):
         return None
     reason = f"The alert began again at {alert.starts_at:%Y-%m-%d %H:%M:%S}Z; the end of the earlier one was not heard."
+    return Closed(at=now, status="resolved", reason=reason)
+
+
+def overfull(event: Fired | Ended, status: Status, length: int, now: datetime) -> Closed | None:
+    """Return the end of an escalated incident whose alerts keep coming and going; None while its record is readable.
+
+    Such an incident stays open, and every change of an alert is read with all that was before it. The alert goes on in
+    an incident of its own, and whoever has not heard the first escalation hears the next.
+    """
+    if status is not Status.ESCALATED or event.kind != "fired" or length < MOST_EVENTS:
+        return None
+    reason = f"Its alerts came and went until {length} events were on record; they go on in the next incident."
     return Closed(at=now, status="resolved", reason=reason)
 
 

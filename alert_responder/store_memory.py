@@ -22,6 +22,7 @@ from alert_responder.store import (
     extend,
     news,
     opening,
+    overfull,
     quiet_until,
     superseded,
 )
@@ -264,7 +265,7 @@ class MemoryStore(Store):
     def close(self) -> None:
         pass
 
-    def _receive(self, delivery: Delivery, now: datetime) -> Receipt:
+    def _receive(self, delivery: Delivery, now: datetime) -> Receipt:  # noqa: PLR0911 -- one for each meaning
         alert = delivery.alert
         same = [
             (number, kept)
@@ -283,6 +284,10 @@ class MemoryStore(Store):
                 if alert.status == "firing":
                     newest.newest_start = max(newest.newest_start, alert.starts_at)
                 return Receipt(number, "repeated")
+            full = overfull(event, state.status, len(newest.events), now)
+            if full is not None:
+                newest.events.append(full)
+                return self._open(delivery, now)
             newest.events.append(event)
             newest.due_at = now
             if isinstance(event, Fired):
@@ -294,7 +299,10 @@ class MemoryStore(Store):
             quiet = quiet_until(newest.state, self.settle)
             if quiet is not None and quiet > now and alert.starts_at <= newest.newest_start:
                 return Receipt(number, "repeated")
-        self._kept.append(_Kept(delivery.route.identity, [opening(delivery, now)], alert.starts_at, now))
+        return self._open(delivery, now)
+
+    def _open(self, delivery: Delivery, now: datetime) -> Receipt:
+        self._kept.append(_Kept(delivery.route.identity, [opening(delivery, now)], delivery.alert.starts_at, now))
         return Receipt(len(self._kept), "opened")
 
     def _get(self, incident: int) -> _Kept:

@@ -28,6 +28,7 @@ from alert_responder.store import (
     extend,
     news,
     opening,
+    overfull,
     quiet_until,
     superseded,
 )
@@ -293,10 +294,9 @@ class SqlStore(Store):
 
     @override
     def release(self, incident: int, owner: str, *, due_at: datetime | None, expected: int) -> None:
-        count = sa.select(sa.func.max(_EVENTS.c.sequence)).where(_EVENTS.c.incident_id == incident)
         with self._writing() as connection:
             values: dict[str, Any] = {"owner": None, "lease_until": None}
-            if connection.scalar(count) == expected:
+            if self._length(connection, incident) == expected:
                 values["due_at"] = None if due_at is None else _text(due_at)
             connection.execute(
                 _INCIDENTS.update().where(_INCIDENTS.c.id == incident, _INCIDENTS.c.owner == owner).values(**values)
@@ -573,6 +573,10 @@ class SqlStore(Store):
                 # The other of a pair dates the episode later; its copies must not open another incident at the end.
                 connection.execute(_DATE_LATER, {"of_incident": incident, "later": _text(alert.starts_at)})
             return self._repeated(connection, incident, alert.fingerprint)
+        full = overfull(event, Status(newest.status), self._length(connection, incident), now)
+        if full is not None:
+            self._append(connection, incident, [full], None, {})
+            return self._open(connection, delivery, None, now)
         values = {"due_at": _text(now)}
         if isinstance(event, Fired):
             values["newest_start"] = _text(alert.starts_at)
@@ -630,6 +634,11 @@ class SqlStore(Store):
             "updated_at": _text(state.updated_at),
             "quiet_until": None if quiet is None else _text(quiet),
         }
+
+    @staticmethod
+    def _length(connection: sa.Connection, incident: int) -> int:
+        query = sa.select(sa.func.max(_EVENTS.c.sequence)).where(_EVENTS.c.incident_id == incident)
+        return connection.scalar(query) or 0
 
     @staticmethod
     def _events(connection: sa.Connection, incident: int) -> list[Event]:

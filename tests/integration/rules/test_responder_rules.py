@@ -65,6 +65,7 @@ def test_every_metric_is_one_that_the_responder_has(rules: Path) -> None:
         pytest.param("401|413|429|5..", "4..|5..", id="what-a-sender-does-wrong"),
         pytest.param(', where!="store"', "", id="errors-of-the-store"),
         pytest.param('breaker_open{job="alert-responder"} == 1', "breaker_open == 2", id="breaker"),
+        pytest.param('notices_failing{job="alert-responder"} > 0', "notices_failing > 2", id="nobody-told"),
     ],
 )
 def test_the_cases_notice_a_wrong_rule(rules: Path, right: str, wrong: str) -> None:

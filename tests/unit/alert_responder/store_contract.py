@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from alert_responder import store as rules
 from alert_responder.errors import Conflict, UnknownIncident
 from alert_responder.incidents import Closed, Escalated, Event, Finished, Hold, IllegalEvent, PastRun, Started, Status
 from alert_responder.routing import Route
@@ -79,6 +80,23 @@ class StoreContract:
         new, old = store.summaries()
         assert (old.open, old.status, new.open, new.status) == (False, Status.RESOLVED, True, Status.OPEN)
         assert "was not heard" in old.reason
+
+    def test_an_escalated_incident_does_not_grow_for_ever(self, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+        """One alert of two keeps coming and going: at some length the record ends, and the alert opens the next."""
+        monkeypatch.setattr(rules, "MOST_EVENTS", 5)
+        store.receive([deliver(), deliver(fingerprint="f2")], now=NOON)
+        store.append(1, [Escalated(at=NOON, reason="x", next_step="y")], owner=None)
+        flapping = [resolved(), deliver()]
+
+        assert store.receive(flapping, now=NOON) == [Receipt(1, "ended"), Receipt(1, "fired")]
+        assert store.receive(flapping, now=NOON) == [Receipt(1, "ended"), Receipt(2, "opened")]
+        assert store.receive([deliver(), deliver(fingerprint="f2")], now=NOON) == [
+            Receipt(2, "repeated"),
+            Receipt(2, "fired"),
+        ]
+        new, old = store.summaries()
+        assert (old.open, old.status, new.open, new.status) == (False, Status.RESOLVED, True, Status.OPEN)
+        assert "until 6 events were on record" in old.reason
 
     def test_the_incidents_of_other_services_are_found(self, store: Store) -> None:
         """Those the responder is at work on, the oldest first; one that is with a person is not."""
