@@ -73,6 +73,7 @@ bench: $(READY) ## Measure the modules beside the plain tools, and the responder
 	@$(BIN)/python -m benchmarks.service_restart
 	@$(BIN)/python -m benchmarks.redis_evict
 	@$(BIN)/python -m benchmarks.webhooks
+	@$(BIN)/python -m benchmarks.first_task
 
 lock: ## Resolve requirements.txt and test-requirements.txt again
 	@$(BIN)/python -m pip install --quiet uv

@@ -46,6 +46,7 @@ _SETTINGS_OF_THE_RUN = ("DEFAULT_LOCAL_TMP", "CACHE_PLUGIN_CONNECTION")
 # What a run imports late.
 _LATE = (
     "ansible.executor.process.worker",
+    "ansible.playbook.handler_task_include",
     "ansible.playbook.role_include",
     "ansible.plugins.callback.minimal",
     "ansible.plugins.doc_fragments",
@@ -100,6 +101,11 @@ def _import_ansible() -> None:
         list(plugins.all(class_only=True))
     for plugins in (loader.filter_loader, loader.test_loader):
         list(plugins.all())
+    # Without that of ansible-runner, which makes a lock between processes when it is imported.
+    places, loader.callback_loader.config = loader.callback_loader.config, []
+    list(loader.callback_loader.all(class_only=True))
+    loader.callback_loader.config = places
+    loader.callback_loader._clear_caches()  # noqa: SLF001 -- of the folders, not of what was loaded from them
     actions = Path(importlib.import_module("ansible.plugins.action").__path__[0])
     wanted = {
         loader.inventory_loader: constants.INVENTORY_ENABLED,
