@@ -3,9 +3,9 @@
 from importlib import import_module
 from pkgutil import iter_modules
 
-from lab.faults._fault import Fault
+from lab.faults._fault import Fault, remembered
 
 __all__ = ["FAULTS", "Fault"]
 
 _MODULES = [import_module(f"{__name__}.{found.name}") for found in iter_modules(__path__)]
-FAULTS: dict[str, Fault] = {module.FAULT.name: module.FAULT for module in _MODULES if hasattr(module, "FAULT")}
+FAULTS = {module.FAULT.name: remembered(module.FAULT) for module in _MODULES if hasattr(module, "FAULT")}

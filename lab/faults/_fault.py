@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from lab.compose import PROJECT, compose, environment
-from lab.shell import LabError, run
+from lab.shell import STATE, LabError, run
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,6 +34,23 @@ class Fault:
     inject: Callable[[], str]
     undo: Callable[[], None]
     ends: Callable[[], None] | None = None
+
+
+def remembered(fault: Fault) -> Fault:
+    """Return a fault that knows whether it was injected: to look at everything, only to find it well, costs seconds."""
+    mark = STATE / "faults" / fault.name
+
+    def inject() -> str:
+        mark.parent.mkdir(parents=True, exist_ok=True)
+        mark.touch()
+        return fault.inject()
+
+    def undo() -> None:
+        if mark.exists():
+            fault.undo()
+            mark.unlink(missing_ok=True)
+
+    return replace(fault, inject=inject, undo=undo)
 
 
 def containers_of(name: str) -> list[str]:

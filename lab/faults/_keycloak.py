@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from lab.compose import compose, environment
 from lab.faults._fault import Fault
 from lab.settings import port_variable
-from lab.shell import STATE, CommandFailed, LabError, run
+from lab.shell import CommandFailed, LabError, run
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,20 +26,8 @@ EFFECT_SECONDS = 90
 def fault(
     *, name: str, option: str, wrong: str, happens: str, inject: Callable[[], str], undo: Callable[[], None]
 ) -> Fault:
-    """Make a fault of this runbook that remembers that it was injected: a look at everything costs seconds."""
-    mark = STATE / "faults" / name
-
-    def inject_once() -> str:
-        mark.parent.mkdir(parents=True, exist_ok=True)
-        mark.touch()
-        return inject()
-
-    def undo_once() -> None:
-        if mark.exists():
-            undo()
-            mark.unlink()
-
-    return Fault(name, "keycloak-down", option, wrong, "KeycloakDown", happens, inject_once, undo_once)
+    """Make a fault of this runbook."""
+    return Fault(name, "keycloak-down", option, wrong, "KeycloakDown", happens, inject, undo)
 
 
 def state_of(container: str) -> dict[str, Any]:

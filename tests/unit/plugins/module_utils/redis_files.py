@@ -217,7 +217,7 @@ class DataFilesContract(ABC):
         """A file and a folder, under their names."""
         self.put(files, "one", b"old")
         self.put(files, "folder/two", b"old")
-        files.make_folder("aside/work")
+        files.make_folder("aside/mended")
         files.keep("one", "aside")
         files.keep("folder", "aside")
         files.copy("one", "aside/mended/one")
