@@ -62,10 +62,10 @@ lint: $(READY) ## Format, lint, types, runbooks against rules and playbooks
 check: lint ## The fast half: lint and unit tests
 	@$(BIN)/python -m pytest -q -n 2 --hypothesis-profile=quick tests/unit
 
-# One process drills the lab, which mostly waits; the others do all the rest meanwhile (tests/conftest.py).
+# One process drills the lab, which mostly waits; the other does all the rest meanwhile (tests/conftest.py).
 test: lint ## Lint, unit tests, sanity, integration, molecule, drills of every alert and option; gated on branch coverage
 	@$(BIN)/python -m lab images
-	@$(BIN)/python -m pytest tests -n 3 --dist loadgroup --no-loadscope-reorder --durations=40 \
+	@$(BIN)/python -m pytest tests -n 2 --dist loadgroup --no-loadscope-reorder --durations=40 \
 	  --cov --cov-report=term --cov-fail-under=$(COVERAGE)
 
 bench: $(READY) ## Measure the modules beside the plain tools, and the responder; prints ratios
