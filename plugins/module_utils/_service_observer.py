@@ -36,10 +36,13 @@ class ComposeObserver(ServiceObserver):
 
     def observe(self) -> list[Observed]:
         """Return the containers of the project by service and number."""
+        every = [self._observed(found) for found in self._described()]
+        return sorted(every, key=lambda one: (one.replica.service, one.replica.number))
+
+    def _described(self) -> list[dict[str, Any]]:
         labels = [f"{LABEL}project={self._project}", f"{LABEL}oneoff=False"]
         described = [self._docker.inspect(entry["Id"]) for entry in self._docker.containers(labels)]
-        every = [self._observed(found) for found in described if found is not None]
-        return sorted(every, key=lambda one: (one.replica.service, one.replica.number))
+        return [found for found in described if found is not None]
 
     def _observed(self, found: dict[str, Any]) -> Observed:
         checks = found["State"].get("Health", {}).get("Log") or []
@@ -63,8 +66,12 @@ class ComposeObserver(ServiceObserver):
         )
 
     def past(self, seconds: float) -> dict[str, Past]:
-        """Return the newest end of each container, and kills. The engine keeps 256 events, those of all containers."""
-        found: dict[str, Past] = {}
+        """Return the newest end of each container, and kills.
+
+        A container that runs again keeps only the time of it. The code, and a kill that it outlived, are in the events
+        of the engine, which keeps 256: on a busy host those of a minute.
+        """
+        found = {one["Id"]: past for one in self._described() if (past := self._ended(one, seconds))}
         for event in self._docker.events(f"{LABEL}project={self._project}", ("die", "oom"), seconds):  # oldest first
             actor = event["Actor"]
             past = found.get(actor["ID"], Past())
@@ -74,6 +81,14 @@ class ComposeObserver(ServiceObserver):
             ago = max(0.0, self._docker.now() - event["timeNano"] / NANO)
             found[actor["ID"]] = replace(past, exit_code=int(actor["Attributes"]["exitCode"]), ended_seconds_ago=ago)
         return found
+
+    def _ended(self, found: dict[str, Any], seconds: float) -> Past | None:
+        state = found["State"]
+        ago = self._docker.seconds_since(state["FinishedAt"])
+        if not 0 < ago <= seconds:
+            return None  # never, or long ago
+        again = state["Status"] in ("running", "paused")
+        return Past(exit_code=None if again else state["ExitCode"], ended_seconds_ago=ago)
 
     def images(self, repository: str) -> list[Image]:
         """Return the local images of a repository."""
