@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import httpx
 import pytest
 
 if TYPE_CHECKING:
@@ -23,7 +25,6 @@ CHECKS = (
     "positive_data_acceptance",
     "negative_data_rejection",
     "unsupported_method",
-    "ignored_auth",
 )
 # The token of a person opens every operation.
 PERSON = "0123456789abcdef-person"
@@ -58,6 +59,23 @@ def test_the_process_answers_as_it_is_described(service: Service, tmp_path: Path
     )
 
     assert done.returncode == 0, done.stdout[-9000:] + done.stderr[-2000:]
+    # Not by its check ignored_auth: whoever shows no token so often is told to come more slowly.
+    secured = {
+        (method, path)
+        for path, operations in service.client.get("/openapi.json").json()["paths"].items()
+        for method, operation in operations.items()
+        if operation.get("security")
+    }
+    assert ("post", "/api/v1/alerts") in secured
+    for method, path in secured:
+        service.until(partial(_refuses, service, method, path.format(number=1)), seconds=30)
     assert service.client.get("/readyz").status_code == 200
     assert service.stop() == 0
     assert "Traceback" not in service.log.read_text()
+
+
+def _refuses(service: Service, method: str, path: str) -> bool:
+    """Tell whether an operation asks for a token; False when it was asked too often."""
+    answer = httpx.request(method, f"http://{service.addresses[0]}{path}", json={})
+    assert answer.status_code in (401, 429), (method, path, answer.status_code)
+    return answer.status_code == 401
