@@ -20,6 +20,8 @@ from ansible_collections.ops.runbooks.plugins.module_utils._recovery_verdict imp
 
 try:
     import redis
+    from redis.backoff import NoBackoff
+    from redis.retry import Retry
 
     REDIS_FAILURE: str | None = None
 except ImportError:
@@ -128,6 +130,8 @@ def _redis(probe: Probe) -> Reading:
         ssl_keyfile=settings["client_key"],
         socket_timeout=settings["timeout_seconds"],
         socket_connect_timeout=settings["timeout_seconds"],
+        # One look is one try: the library's own would make a server that hangs cost half a minute.
+        retry=Retry(NoBackoff(), 0),
         decode_responses=True,
     )
     try:

@@ -172,3 +172,20 @@ def test_an_answer_that_is_not_prometheus_is_unknown(server: str) -> None:
     reading = read(Probe("p", "promql", {**PROMQL, "url": server, "query": "html"}, Expectation("below", 0.6)))
     assert reading.good is None
     assert reading.error == f"what answers at {server} is not Prometheus (HTTP 200)"
+
+
+def test_redis_that_hangs_is_asked_once() -> None:
+    """A port that takes the connection and says nothing; the client's own retries would multiply the time."""
+    with socket.create_server(("127.0.0.1", 0)) as hung:
+        hung.settimeout(0.1)
+        settings = {
+            "login_host": "127.0.0.1", "login_port": hung.getsockname()[1], "login_user": None, "login_password": None,
+            "tls": False, "ca_certs": None, "client_cert": None, "client_key": None, "timeout_seconds": 0.2,
+            "command": "PING", "arguments": [], "field": None, "share_of": None, "unreachable_is": "bad",
+        }  # fmt: skip
+        reading = read(Probe("p", "redis", settings, Expectation("equals", "PONG")))
+        hung.accept()[0].close()
+        with pytest.raises(TimeoutError):
+            hung.accept()
+    assert reading.good is False
+    assert "Timeout" in reading.error
