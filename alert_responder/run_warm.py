@@ -105,7 +105,8 @@ def _import_ansible() -> None:
     places, loader.callback_loader.config = loader.callback_loader.config, []
     list(loader.callback_loader.all(class_only=True))
     loader.callback_loader.config = places
-    loader.callback_loader._clear_caches()  # noqa: SLF001 -- of the folders, not of what was loaded from them
+    # Of the folders, not of what was loaded from them.
+    loader.callback_loader._clear_caches()  # noqa: SLF001 -- the loader has no public way to look at its folders again
     actions = Path(importlib.import_module("ansible.plugins.action").__path__[0])
     wanted = {
         loader.inventory_loader: constants.INVENTORY_ENABLED,
@@ -153,7 +154,7 @@ def _expect_nothing_shared(known: set[int]) -> None:
     """A lock between processes would be shared by all runs, and so would an open file, such as that of log_path."""
     if any(isinstance(one, SemLock) for one in gc.get_objects()):
         raise SystemExit("this ansible-core makes a lock between processes when it is imported")
-    opened = {int(name) for name in os.listdir("/proc/self/fd")}  # noqa: PTH208 -- while it is open, it lists itself
+    opened = {int(one.name) for one in Path("/proc/self/fd").iterdir()}
     for number in opened - known:
         with contextlib.suppress(OSError):
             raise SystemExit(f"Ansible has opened {Path(f'/proc/self/fd/{number}').readlink()}; is log_path set?")
@@ -172,7 +173,8 @@ def _imported_files() -> list[Path]:
     config = Path(str(constants.__file__)).parent / "config"
     files += [config / "base.yml", config / "ansible_builtin_runtime.yml"]
     for _, plugins in importlib.import_module("ansible.plugins.loader").get_all_plugin_loaders():
-        files += map(Path, [*(plugins.config or []), *(one.path for one in plugins._paths or [])])  # noqa: SLF001 -- no other way
+        paths = plugins._paths or []  # noqa: SLF001 -- in public there is only print_paths, a text for people
+        files += map(Path, [*(plugins.config or []), *(one.path for one in paths)])
     return files + [Path(place) / "ansible_collections" for place in (*constants.COLLECTIONS_PATHS, *sys.path)]
 
 
@@ -244,55 +246,45 @@ class Warm:
 
     def run(self, job: Mapping[str, str], connection: int) -> NoReturn:
         """Be what `python -m alert_responder.run_one FOLDER` is; only called in a fork."""
-        code = 1
-        try:
-            folder = Path(job["folder"])
-            os.setsid()
-            _carry_mark(job["run"])
-            errors = os.open(folder / "stderr", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-            for place, number in enumerate((connection, os.open(os.devnull, os.O_WRONLY), errors)):
-                os.dup2(number, place)
-            temporary = str(folder / "tmp")
-            _begin_anew(
-                {**self.environment, MARK: job["run"], "TMPDIR": temporary, "ANSIBLE_LOCAL_TEMP": temporary},
-                [run_one.__file__, str(folder)],
-            )
-            os.chdir(folder)
-            os.write(0, READY)
-            if os.read(0, len(GO)) != GO:
-                os._exit(0)
-            vars(pexpect)["spawn"] = _spawn_for(self)
-            run_one.main(folder)
-            code = 0
-        except SystemExit as end:
-            code = _code(end)
-        except BaseException:  # noqa: BLE001 -- as at the top of a program
-            traceback.print_exc()
-        finally:
-            _leave(code)
+        _leave_after(lambda: self._run(job, connection))
+
+    def _run(self, job: Mapping[str, str], connection: int) -> None:
+        folder = Path(job["folder"])
+        os.setsid()
+        _carry_mark(job["run"])
+        errors = os.open(folder / "stderr", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        for place, number in enumerate((connection, os.open(os.devnull, os.O_WRONLY), errors)):
+            os.dup2(number, place)
+        temporary = str(folder / "tmp")
+        _begin_anew(
+            {**self.environment, MARK: job["run"], "TMPDIR": temporary, "ANSIBLE_LOCAL_TEMP": temporary},
+            [run_one.__file__, str(folder)],
+        )
+        os.chdir(folder)
+        os.write(0, READY)
+        if os.read(0, len(GO)) != GO:
+            os._exit(0)
+        vars(pexpect)["spawn"] = _spawn_for(self)
+        run_one.main(folder)
 
     def become_ansible(self, argv: Sequence[str], environment: Mapping[str, str]) -> None:
         """Be ansible-playbook; returns when that has to be started anew because it would see another environment."""
-        if _without_the_run(environment) != _without_the_run(self.of_ansible):
-            return
-        code = 1
-        try:
-            program = shutil.which(argv[0], path=environment["PATH"])
-            _begin_anew(environment, [str(program), *argv[1:]])
-            constants = importlib.import_module("ansible.constants")
-            for name in _SETTINGS_OF_THE_RUN:
-                constants.set_constant(name, constants.config.get_config_value(name, variables=vars(constants)))
-            # Where collections are found has not changed, or this process would not be.
-            warnings.filterwarnings("ignore", "AnsibleCollectionFinder has already been configured")
-            importlib.import_module("ansible.cli.playbook").main(sys.argv)
-            code = 0
-        except SystemExit as end:
-            code = _code(end)
-        except BaseException:  # noqa: BLE001 -- as at the top of a program
-            traceback.print_exc()
-        finally:
-            atexit._run_exitfuncs()  # noqa: SLF001 -- a fork deep in another program's stack cannot return
-            _leave(code)
+        if _without_the_run(environment) == _without_the_run(self.of_ansible):
+            _leave_after(lambda: _ansible(argv, environment))
+
+
+def _ansible(argv: Sequence[str], environment: Mapping[str, str]) -> None:
+    try:
+        program = shutil.which(argv[0], path=environment["PATH"])
+        _begin_anew(environment, [str(program), *argv[1:]])
+        constants = importlib.import_module("ansible.constants")
+        for name in _SETTINGS_OF_THE_RUN:
+            constants.set_constant(name, constants.config.get_config_value(name, variables=vars(constants)))
+        # Where collections are found has not changed, or this process would not be.
+        warnings.filterwarnings("ignore", "AnsibleCollectionFinder has already been configured")
+        importlib.import_module("ansible.cli.playbook").main(sys.argv)
+    finally:
+        atexit._run_exitfuncs()  # noqa: SLF001 -- a fork leaves by os._exit, which calls none of them, and no other call does
 
 
 def _spawn_for(warm: Warm) -> Callable[..., pexpect.spawn]:
@@ -354,11 +346,21 @@ def _code(end: SystemExit) -> int:
     return 1
 
 
-def _leave(code: int) -> NoReturn:
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError, ValueError):
-            stream.flush()
-    os._exit(code)
+def _leave_after(work: Callable[[], None]) -> NoReturn:
+    """End the fork as a program ends: what called it is another program's stack, to which it must not return."""
+    code = 1
+    try:
+        work()
+        code = 0
+    except SystemExit as end:
+        code = _code(end)
+    except BaseException:  # noqa: BLE001 -- the interpreter's own last step: whatever it is, tell it and end with 1
+        traceback.print_exc()
+    finally:
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError):
+                stream.flush()
+        os._exit(code)
 
 
 if __name__ == "__main__":

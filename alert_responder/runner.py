@@ -70,10 +70,10 @@ class Runner(ABC):
     def clean_up(self) -> None:
         """Remove what is kept of runs beyond the retention."""
 
-    def get_ready(self) -> None:  # noqa: B027 -- most have nothing to do
+    def get_ready(self) -> None:  # noqa: B027 -- not abstract: most runners have nothing to prepare
         """Do ahead what the first run would have to wait for."""
 
-    def close(self) -> None:  # noqa: B027
+    def close(self) -> None:  # noqa: B027 -- not abstract: most runners hold nothing between runs
         """Give up what is held between runs."""
 
 

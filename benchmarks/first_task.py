@@ -9,6 +9,7 @@ environment of its own below .cache, and needs Java 17; without it, only our sid
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import statistics
@@ -243,7 +244,8 @@ def install_rulebook() -> Path | None:
     """Install ansible-rulebook beside ours, once; None, and the reason in the log, if that cannot be."""
     program = (RULEBOOK_FOLDER / "bin" / "ansible-rulebook").absolute()
     try:
-        subprocess.run(["java", "-version"], check=True, capture_output=True)  # noqa: S607 -- whichever is installed
+        if shutil.which("java") is None:
+            raise FileNotFoundError("there is no java on the path")
         if not program.exists():
             subprocess.run([sys.executable, "-m", "venv", str(RULEBOOK_FOLDER)], check=True)
             wanted = [RULEBOOK, f"ansible-core=={version('ansible-core')}"]

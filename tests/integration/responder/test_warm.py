@@ -8,6 +8,7 @@ import os
 import re
 import signal
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -235,14 +236,16 @@ def test_a_killed_run_is_told_and_leaves_nothing(warm: AnsibleRunner, *, also_th
         await _until(lambda: len(processes_of("r1")) >= 3)
         victims = processes_of("r1") | ({server(warm)} if also_the_server else set())
         for victim in victims:
-            os.kill(victim, signal.SIGKILL)
+            with suppress(ProcessLookupError):  # it may end with the one before it
+                os.kill(victim, signal.SIGKILL)
         return await task
 
     report = asyncio.run(kill_in_the_middle())
 
     assert (report.result, report.began) == ("failed_launch", True)
     assert "left no result" in report.reason
-    assert processes_of("r1") == set()
+    # What was killed last may not be gone yet; what was not killed would hang for a day.
+    asyncio.run(_until(lambda: processes_of("r1") == set()))
     assert run(warm, "diagnose", "r2").result == "done"
 
 
