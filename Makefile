@@ -66,6 +66,7 @@ check: lint ## The fast half: lint and unit tests
 test: lint ## Lint, unit tests, sanity, integration, molecule, drills of every alert and option; gated on branch coverage
 	@$(BIN)/python -m lab images
 	@$(BIN)/python -m pytest tests -n 2 --dist loadgroup --no-loadscope-reorder --durations=40 \
+	  --instafail --maxfail=25 \
 	  --cov --cov-report=term --cov-fail-under=$(COVERAGE)
 
 bench: $(READY) ## Measure the modules beside the plain tools, and the responder; prints ratios

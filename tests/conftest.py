@@ -11,6 +11,7 @@ from ansible.module_utils.testing import patch_module_args
 from ansible.utils.collection_loader._collection_finder import _AnsibleCollectionFinder
 from hypothesis import HealthCheck, settings
 
+from tests import swarm
 from tests.running_lab import lab, running_lab
 
 if TYPE_CHECKING:
@@ -39,12 +40,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """
     for item in items:
         if item.get_closest_marker("integration") or item.get_closest_marker("drill"):
-            item.add_marker(pytest.mark.flaky(reruns=2))
+            item.add_marker(pytest.mark.flaky(reruns=1))
         folder = item.path.parent.relative_to(ROOT / "tests")
         if "running_lab" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.xdist_group("lab"))
         elif folder.parts[:1] == ("integration",):
             item.add_marker(pytest.mark.xdist_group(str(folder)))
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """End the Swarm, once all that shared it are over: this process is the only one, or the one that outlives them."""
+    if not hasattr(session.config, "workerinput"):
+        swarm.end()
 
 
 @pytest.fixture(scope="session")

@@ -19,6 +19,7 @@ from lab.compose import compose, environment, is_well, services
 from lab.drill import HEARTBEAT, settle
 from lab.faults import FAULTS
 from lab.settings import port_variable, read_settings
+from lab.shell import LabError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -169,7 +170,13 @@ def running_lab(root: Path) -> Iterator[Lab]:
 @pytest.fixture
 def lab(running_lab: Lab) -> Iterator[Lab]:
     """Give a test the lab at rest: no fault, no alert, every service healthy; and take its faults back afterwards."""
-    settle()
+    try:
+        settle()
+    except LabError:
+        # This test fails, and the next finds a lab again.
+        running_lab.command("down", timeout=180)
+        running_lab.command("up", timeout=UP_SECONDS)
+        raise
     yield running_lab
     for fault in FAULTS.values():
         fault.undo()

@@ -9,6 +9,7 @@ import pytest
 from lab.engine import ensure_engine
 from lab.images import ensure_images
 from lab.shell import Board
+from tests import swarm as swarm_of_the_tests
 from tests.integration.containers import Containers, open_containers
 
 if TYPE_CHECKING:
@@ -21,6 +22,12 @@ def images() -> None:
     with Board() as board:
         ensure_engine(board)
         ensure_images(board)
+
+
+@pytest.fixture(scope="session")
+def swarm(images: None) -> None:
+    """Have a Swarm of one node."""
+    swarm_of_the_tests.begin()
 
 
 @pytest.fixture(scope="session")

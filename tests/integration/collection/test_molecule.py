@@ -12,14 +12,12 @@ import pytest
 pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(1500)]
 
 BIN = Path(sys.executable).parent
-
-
 ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("scenario", sorted(file.parent.name for file in ROOT.glob("molecule/*/molecule.yml")))
-def test_the_scenario_passes(root: Path, images: None, tmp_path: Path, scenario: str) -> None:
+def test_the_scenario_passes(root: Path, swarm: None, tmp_path: Path, scenario: str) -> None:
     """Check, run, check, run again on real servers, then a look at them that is not ours."""
     done = subprocess.run(
         [BIN / "molecule", "test", "--scenario-name", scenario],

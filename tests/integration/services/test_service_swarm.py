@@ -16,9 +16,7 @@ from ansible_collections.ops.runbooks.plugins.module_utils._service_swarm import
 from ansible_collections.ops.runbooks.plugins.module_utils._service_swarm_observer import SwarmObserver
 from ansible_collections.ops.runbooks.plugins.module_utils._waiting import Clock
 
-from lab.engine import ensure_engine
-from lab.images import ensure_images
-from lab.shell import ROOT, Board
+from lab.shell import ROOT
 from tests.integration.containers import wait_for
 from tests.integration.services.balanced import DRAINING, Load
 from tests.integration.services.conftest import BASE, HEALTH, SERVE
@@ -41,20 +39,6 @@ def docker(*arguments: str) -> str:
     done = subprocess.run(["docker", *arguments], check=False, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, f"{arguments}: {done.stderr}"
     return done.stdout
-
-
-@pytest.fixture(scope="module")
-def swarm() -> Iterator[None]:
-    """Have a Swarm; end it only if it was begun here."""
-    with Board() as board:
-        ensure_engine(board)
-        ensure_images(board, ["backend:lab", "haproxy:3.0"])
-    begun = docker("info", "--format", "{{.Swarm.LocalNodeState}}").strip() == "inactive"
-    if begun:
-        docker("swarm", "init", "--advertise-addr", "127.0.0.1", "--listen-addr", "127.0.0.1")
-    yield
-    if begun:
-        docker("swarm", "leave", "--force")
 
 
 @pytest.fixture(scope="module")
