@@ -54,6 +54,13 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         swarm.end()
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say why a test was given another go: what fails now and then is a defect until it is understood."""
+    for report in terminalreporter.stats.get("rerun", []):
+        terminalreporter.section(f"given another go: {report.nodeid}", "-")
+        terminalreporter.line(report.longreprtext)
+
+
 @pytest.fixture(scope="session")
 def root() -> Path:
     """Return the top of the checkout."""
