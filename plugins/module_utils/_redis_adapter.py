@@ -39,11 +39,6 @@ _REMEDIES = (
     ("max number of clients", "Close clients on the server, or raise its maxclients."),
     ("Redis is loading", "The server loads its data; try again when it has finished."),
     ("MASTERDOWN", "The replica has lost its master; look at the master first."),
-    ("No master found", "Check sentinels and sentinel_service, and that the sentinels run."),
-    ("Connection refused", "Check login_host and login_port, and that the server runs."),
-    ("Name or service not known", "Check login_host."),
-    ("No address associated", "Check login_host."),
-    ("name resolution", "Check login_host."),
     ("CERTIFICATE_VERIFY_FAILED", "Check ca_certs and the name in the server's certificate."),
     ("certificate required", "Set client_cert and client_key: the server asks for a certificate."),
     ("unknown ca", "Check client_cert: the server does not trust whoever signed it."),
@@ -51,6 +46,11 @@ _REMEDIES = (
     ("No such file", "Check ca_certs, client_cert and client_key: a file is missing."),
     ("NO_CERTIFICATE_OR_CRL", "Check ca_certs: the file holds no certificate."),
     ("PEM lib", "Check client_cert and client_key: a file does not hold what it should."),
+    ("No master found", "Check sentinels and sentinel_service, and that the sentinels run."),
+    ("Connection refused", "Check login_host and login_port, and that the server runs."),
+    ("Name or service not known", "Check login_host."),
+    ("No address associated", "Check login_host."),
+    ("name resolution", "Check login_host."),
     ("SSL", "Check tls: the server and this client must agree on it."),
     ("Connection closed by server", "Check that the server runs, and whether it expects tls."),
     ("Connection reset", "Check that the server runs, and whether it expects tls."),
@@ -178,12 +178,26 @@ def _master(login: Login) -> tuple[str, int]:
     sentinel = make(list(login.sentinels), sentinel_kwargs=settings)
     try:
         host, port = sentinel.discover_master(login.service)
-    except redis.exceptions.RedisError as error:
-        raise connection_failed(login, login.instance, error) from None
+    except redis.exceptions.RedisError:
+        told = _silence(sentinel.sentinels)
+        raise connection_failed(login, login.instance, f"No master found for {login.service!r}{told}") from None
     finally:
         for one in sentinel.sentinels:
             one.close()
     return str(host), int(port)
+
+
+def _silence(sentinels: list[Any]) -> str:
+    """Return why the last sentinel does not answer, for the library does not say; empty if one does."""
+    silence = ""
+    for one in sentinels:
+        try:
+            one.sentinel_masters()
+        except redis.exceptions.RedisError as error:
+            silence = f": {error}"
+        else:
+            return ""
+    return silence
 
 
 def _masters(connection: Connection) -> list[tuple[str, int]]:
@@ -193,7 +207,7 @@ def _masters(connection: Connection) -> list[tuple[str, int]]:
 
 
 def connection_failed(
-    login: Login, node: str, error: BaseException, what: str = "Cannot connect to"
+    login: Login, node: str, error: BaseException | str, what: str = "Cannot connect to"
 ) -> ConnectionFailed:
     """Translate a library error; the remedy follows from what was said."""
     reason = _clean(login, error)

@@ -41,10 +41,12 @@ class Authority:
             .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False)
         )
 
-    def sign(self, name: str) -> tuple[Path, Path]:
-        """Return the files of a certificate and its key."""
+    def sign(self, name: str, *others: str) -> tuple[Path, Path]:
+        """Return the files of a certificate and its key, for other addresses as well; anybody may read them."""
         key = ec.generate_private_key(ec.SECP256R1())
-        address = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
+        address = x509.SubjectAlternativeName(
+            [x509.IPAddress(ipaddress.ip_address(one)) for one in ("127.0.0.1", *others)]
+        )
         subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
         signed = self._builder(subject, key).add_extension(address, critical=False).sign(self._key, hashes.SHA256())
         files = self._folder / f"{name}.pem", self._folder / f"{name}.key"
@@ -56,4 +58,6 @@ class Authority:
                 serialization.NoEncryption(),
             )
         )
+        for file in files:
+            file.chmod(0o644)  # a server in a container is not the user that made them
         return files

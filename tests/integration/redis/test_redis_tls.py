@@ -44,6 +44,7 @@ class Secure:
 
     container: Container
     folder: Path
+    authority: Authority
 
     @property
     def port(self) -> int:
@@ -85,8 +86,6 @@ def secure(containers: Containers, tmp_path_factory: pytest.TempPathFactory) -> 
         authority.sign(name)
     other.sign("stranger")
     folder.chmod(0o755)
-    for path in folder.iterdir():
-        path.chmod(0o644)  # the server is not the user that made them
     container = containers.start(
         IMAGE,
         alias="redis-tls",
@@ -99,7 +98,7 @@ def secure(containers: Containers, tmp_path_factory: pytest.TempPathFactory) -> 
             *("--tls-ca-cert-file", "/tls/authority.pem"),
         ],
     )
-    made = Secure(container, folder)
+    made = Secure(container, folder, authority)
     wait_for(lambda: made.cli("PING") == "PONG", "Redis serves")
     rights = ["~page:*", "+@read", "+@write", "+@connection", "+@scripting", "+client", "+info", "+memory", "+config"]
     assert made.cli("ACL", "SETUSER", USER, "on", f">{USER_PASSWORD}", *rights) == "OK"
@@ -208,3 +207,37 @@ def test_recovery_is_proved_over_tls(
     done = run_module(recovery_check, {"probes": [probe], "consecutive": 1, "timeout_seconds": 1})
     assert done["verdict"] == verdict, done
     assert USER_PASSWORD not in json.dumps(done)
+
+
+def test_sentinels_and_their_master_are_asked_over_tls(
+    secure: Secure, containers: Containers, run_module: RunModule
+) -> None:
+    """Both with certificates; a sentinel that does not trust ours is no reason to ask without."""
+    master = secure.container.address()
+    secure.authority.sign("member", master)
+    named = ["tls-cert-file", "/tls/member.pem", "tls-key-file", "/tls/member.key"]
+    assert secure.cli("CONFIG", "SET", *named) == "OK"
+    settings = [
+        *("port 0", "tls-port 26379", "tls-replication yes", "tls-ca-cert-file /tls/authority.pem"),
+        *("tls-cert-file /tls/server.pem", "tls-key-file /tls/server.key"),
+        *(f"sentinel monitor cache {master} 6379 1", f"sentinel auth-pass cache {PASSWORD}"),
+    ]
+    sentinel = containers.start(
+        IMAGE,
+        alias="sentinel-tls",
+        ports=[26379],
+        environment={"REDIS_CONFIG": "\n".join(settings)},
+        volumes={str(secure.folder): "/tls"},
+        command=["--sentinel"],
+    )
+    asked = secure.login(sentinels=[f"127.0.0.1:{sentinel.port(26379)}"], sentinel_service="cache")
+    wait_for(lambda: run_module(memory_info, asked)["_exit_code"] == 0, "The sentinel serves")
+    assert secure.cli("SET", "page:1", "x") == "OK"
+
+    done = run_module(evict, {**asked, "patterns": ["page:*"]})
+
+    assert (done["evicted"], done["nodes"][0]["node"]) == (1, f"{master}:6379"), done
+    assert secure.cli("DBSIZE") == "0"
+    stranger = {"client_cert": secure.file("stranger.pem"), "client_key": secure.file("stranger.key")}
+    refused = run_module(evict, {**asked, **stranger, "patterns": ["page:*"]})
+    assert "Check client_cert: the server does not trust whoever signed it." in refused["msg"], refused
