@@ -17,12 +17,13 @@ if TYPE_CHECKING:
 
 # A module that has begun something and is then killed.
 VICTIM = """
-import sys, time
+import signal, sys, time
 sys.path.insert(0, sys.argv[1])
 from tests import conftest
 from ansible_collections.ops.runbooks.plugins.module_utils._pgbouncer_guard import ForkedGuard
 def undo():
     open(sys.argv[2], "x").write("undone")
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup, under which tests may run, has it ignored
 with ForkedGuard().watch(undo):
     print("begun", flush=True)
     time.sleep(60)
