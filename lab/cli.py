@@ -174,7 +174,7 @@ def _conclude(done: list[Drill]) -> None:
     console.print(drill_table(done))
     failed = [drill.fault for drill in done if not drill.passed]
     if failed:
-        raise LabError(f"Not healed by the option that it is for: {', '.join(failed)}.")
+        raise LabError(f"Not as they must: {', '.join(failed)}.")
 
 
 def _require_fault(name: str) -> None:

@@ -108,6 +108,8 @@ def down() -> None:
     """Remove containers, networks and volumes of the project, of faults too, and nothing else."""
     command = compose("--profile", "*", "down", "--volumes", "--remove-orphans", "--timeout", "5")
     run(command, timeout=120, environment=environment())
+    if left := _volumes():
+        run(["docker", "volume", "rm", *left])
 
 
 def write_configuration(settings: dict[str, str], state: Path = STATE) -> list[str]:

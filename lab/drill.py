@@ -11,7 +11,7 @@ import httpx
 
 from lab import compose, responder
 from lab.engine import ensure_engine
-from lab.faults import FAULTS
+from lab.faults import FAULTS, HEALABLE
 from lab.images import ensure_images
 from lab.settings import port_variable
 from lab.shell import LabError
@@ -57,23 +57,24 @@ class Drill:
 
     @property
     def passed(self) -> bool:
-        """Whether the service has recovered, by the option that the fault is for and without trying another."""
-        return self.status == "recovered" and self.tried == [FAULTS[self.fault].option]
+        """Whether the service has recovered by its option and no other; without one, whether nothing was tried."""
+        option = FAULTS[self.fault].option
+        return (self.status, self.tried) == (("recovered", [option]) if option else ("escalated", []))
 
 
 def choose_fault(*, alert: str = "", runbook: str = "", option: str = "") -> str:
-    """Return the fault of an alert, or that of an option; of several the one with the least invasive option.
+    """Return the fault of an alert, or that of an option; of several that heal, the one with the least invasive option.
 
     Raises:
         LabError: There is none; says which there are.
     """
     found = sorted(
         (fault.runbook, fault.option, fault.name)
-        for fault in FAULTS.values()
+        for fault in HEALABLE
         if alert in ("", fault.alert) and runbook in ("", fault.runbook) and option in ("", fault.option)
     )
     if not found:
-        known = "; ".join(sorted(f"{fault.alert}: {fault.runbook} {fault.option}" for fault in FAULTS.values()))
+        known = "; ".join(sorted(f"{fault.alert}: {fault.runbook} {fault.option}" for fault in HEALABLE))
         raise LabError(f"No fault fits. There are, by alert, runbook and option: {known}.")
     return found[0][2]
 

@@ -21,8 +21,9 @@ EFFECT_SECONDS = 60
 class Fault:
     """Something that really happens to the stack; ``inject`` returns once it has, ``undo`` may run at any time.
 
-    ``option`` of ``runbook`` is what heals it, ``wrong`` another option of the same runbook, which does not. ``ends``
-    takes the cause away and nothing else: what an option changed stays, for its own undo to take back.
+    ``option`` of ``runbook`` is what heals it; empty if none does, and its incident must end escalated, with nothing
+    changed. ``wrong`` is another option of the same runbook, which does not heal it. ``ends`` takes the cause away and
+    nothing else: what an option changed stays, for its own undo to take back.
     """
 
     name: str

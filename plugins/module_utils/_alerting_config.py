@@ -20,6 +20,7 @@ from ansible_collections.ops.runbooks.plugins.module_utils._alerting_path import
     files_of,
     is_stale,
     validate,
+    wrong_rules,
 )
 from ansible_collections.ops.runbooks.plugins.module_utils._alerting_site import OK, alerting_options, servers_of
 from ansible_collections.ops.runbooks.plugins.module_utils._errors import (
@@ -227,7 +228,7 @@ class Configurator:
         if verdict["valid"] is False:
             return last_line(verdict["output"])
         if server.kind == "prometheus":
-            wrong = failing_rules(self._site.document(server, "/api/v1/rules")["groups"])
+            wrong = wrong_rules(self._site.document(server, "/api/v1/rules")["groups"])
             if wrong:
                 return f"rule {wrong[0]['rule']} fails: {wrong[0]['error']}"
         return ""

@@ -17,6 +17,7 @@ from ansible_collections.ops.runbooks.plugins.module_utils._alerting_site import
     Server,
     Site,
     alerting_options,
+    servers_of,
 )
 from ansible_collections.ops.runbooks.plugins.module_utils._errors import OpsError, PreconditionFailed
 from ansible_collections.ops.runbooks.plugins.module_utils._prometheus_config import check_config
@@ -31,12 +32,17 @@ HEARTBEAT = "Watchdog"
 FAILING_RULES_SHOWN = 20
 LOADED = frozenset({".yml", ".yaml", ".rules", ".tmpl"})
 _STORAGE = re.compile(r"opening storage failed: (.*?)\"?$")
+# Less is no room: Prometheus may write into a file that it has mapped, and be killed for it without a word.
+ROOM_BYTES = 1 << 20
+FREE = 'df -Pk "$1" | tail -n 1'
+# What the system says of a disk that takes no more; nothing is damaged, and nothing works before there is room.
+_UNWRITABLE = re.compile(r"(?i)no space left on device|disk quota exceeded|read-only file system|input/output error")
 _READY = "Server is ready to receive web requests"
 
 # What a play may demand of the evidence before it acts, and why not to act without it.
 DEMANDS: dict[str, str] = {
     "alertmanager_down": "Alertmanager answers that it is ready, or its configuration is not valid",
-    "prometheus_down": "Prometheus answers that it is ready, still starts, or would not start for another reason",
+    "prometheus_down": "Prometheus answers that it is ready, still starts, or a start would not help",
 }
 
 
@@ -45,6 +51,7 @@ def path_spec() -> ArgumentSpec:
     own = alerting_options()
     own.options.update(
         starting_seconds={"type": "float", "default": 900.0},
+        storage_path={"type": "str", "default": "/data"},
         demand={"type": "str", "choices": sorted(DEMANDS)},
     )
     return own
@@ -75,6 +82,20 @@ def failing_rules(groups: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
         for rule in group["rules"]
         if rule.get("health") == "err"
     ]
+
+
+def is_unwritable(error: str) -> bool:
+    """Tell whether an error says that the storage of Prometheus cannot be written.
+
+    Prometheus stays ready then and goes on sending alerts, but keeps no sample: it is blind, and every rule that has
+    something to say fails, whatever is in its file.
+    """
+    return _UNWRITABLE.search(error) is not None
+
+
+def wrong_rules(groups: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
+    """Return the failing rules that another file could mend."""
+    return [one for one in failing_rules(groups) if not is_unwritable(one["error"])]
 
 
 def storage_error(log: Sequence[str]) -> str:
@@ -112,12 +133,11 @@ def utc_now() -> datetime:
 class Observer:
     """Asks every hop at the same time and notes what could not be read."""
 
-    def __init__(
-        self, site: Site, servers: tuple[Server, Server], starting_seconds: float, now: Callable[[], datetime] = utc_now
-    ) -> None:
+    def __init__(self, site: Site, params: Mapping[str, Any], now: Callable[[], datetime] = utc_now) -> None:
         self._site = site
-        self._prometheus, self._alertmanager = servers
-        self._starting_seconds = starting_seconds
+        self._prometheus, self._alertmanager = servers_of(params)
+        self._starting_seconds: float = params["starting_seconds"]
+        self._path: str = params["storage_path"]
         self._now = now
         self._unreadable: list[dict[str, str]] = []
 
@@ -133,7 +153,8 @@ class Observer:
             prometheus, alertmanager, *valid = [one.result() for one in asked]
         for server, verdict in zip((prometheus, alertmanager), valid):
             server["configuration"] = verdict
-        error = "" if prometheus["ready"] else why_not_started(self._site, self._prometheus, prometheus["container"])
+        error = prometheus.pop("storage_error", "") if prometheus["ready"] else self._why_not_started(prometheus)
+        writable = not is_unwritable(error)
         named = (("prometheus", prometheus), ("alertmanager", alertmanager))
         return {
             "changed": False,
@@ -142,9 +163,21 @@ class Observer:
             "failing_rules": prometheus.pop("failing_rules", [])[:FAILING_RULES_SHOWN],
             "invalid": [name for name, one in named if one["configuration"]["valid"] is False],
             "stale": [name for name, one in named if one.get("stale") and one["configuration"]["valid"]],
-            "storage": {"damaged": bool(error), "error": error},
+            "storage": {"damaged": bool(error) and writable, "writable": writable, "error": error},
             "unreadable": self._unreadable,
         }
+
+    def _why_not_started(self, prometheus: Mapping[str, Any]) -> str:
+        error = why_not_started(self._site, self._prometheus, prometheus["container"])
+        if error or not prometheus["container"]:
+            return error
+        free = self._try("room for Prometheus", self._free_bytes)
+        if free is None or free >= ROOM_BYTES:
+            return ""
+        return f"no space left on device: {free} bytes are free for {self._path}"
+
+    def _free_bytes(self) -> int:
+        return int(self._site.beside(self._prometheus, FREE, self._path).split()[3]) * 1024
 
     def _try(self, what: str, read: Callable[[], Any]) -> Any:
         try:
@@ -183,7 +216,8 @@ class Observer:
         known = self._site.document(self._prometheus, "/api/v1/alertmanagers")["activeAlertmanagers"]
         return {
             "rules": sum(len(group["rules"]) for group in groups),
-            "failing_rules": failing_rules(groups),
+            "failing_rules": wrong_rules(groups),
+            "storage_error": next((one["error"] for one in failing_rules(groups) if is_unwritable(one["error"])), ""),
             "alertmanagers": [one["url"] for one in known],
         }
 
@@ -226,7 +260,7 @@ def demand(evidence: Mapping[str, Any], name: str) -> None:
         "prometheus_down": not prometheus["ready"]
         and not prometheus["starting"]
         and prometheus["configuration"]["valid"] is not False
-        and not evidence["storage"]["damaged"],
+        and not evidence["storage"]["error"],
     }
     if not holds[name]:
         raise PreconditionFailed(f"Refused: {DEMANDS[name]}. Run diagnose.yml and follow its evidence.", **evidence)

@@ -154,6 +154,14 @@ class Site(ABC):
             state["Status"], state["ExitCode"], found["RestartCount"], state["StartedAt"], found["Config"]["Image"]
         )
 
+    def beside(self, server: Server, script: str, *arguments: str, as_root: bool = False) -> str:
+        """Run a shell script in a container that sees the volumes of a server, whether that runs or not."""
+        user = ("--user", "0") if as_root else ()
+        return self.docker(
+            "run", "--rm", "--network", "none", "--volumes-from", server.container, *user, "--entrypoint", "sh",
+            self.container(server).image, "-c", script, "sh", *arguments,
+        )  # fmt: skip
+
     def log_tail(self, server: Server, *, since: str | None = None) -> Sequence[str]:
         """Return the last lines of its log, both streams; of those since a moment, if it is given."""
         after = ["--since", since] if since else []

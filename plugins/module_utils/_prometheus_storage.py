@@ -16,7 +16,11 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ansible_collections.ops.runbooks.plugins.module_utils._alerting_path import storage_error, why_not_started
+from ansible_collections.ops.runbooks.plugins.module_utils._alerting_path import (
+    is_unwritable,
+    storage_error,
+    why_not_started,
+)
 from ansible_collections.ops.runbooks.plugins.module_utils._alerting_site import OK, alerting_options, servers_of
 from ansible_collections.ops.runbooks.plugins.module_utils._errors import (
     ActionFailed,
@@ -181,18 +185,15 @@ class Repairer:
             raise PreconditionFailed(
                 "Refused: nothing says that Prometheus does not start because of its storage. Run diagnose.yml."
             )
+        if is_unwritable(error):
+            raise PreconditionFailed(
+                f"Refused: {self._path} cannot be written ({error}). Make room, or have its disk mended, and start "
+                "Prometheus; nothing else is damaged."
+            )
         return error
 
-    def _beside(self, user: tuple[str, ...], script: str, *arguments: str) -> str:
-        """Run a script in a container that sees the storage, and is removed at once."""
-        image = self._site.container(self._server).image
-        return self._site.docker(
-            "run", "--rm", "--network", "none", "--volumes-from", self._server.container, *user, "--entrypoint", "sh",
-            image, "-c", script, "sh", *arguments,
-        )  # fmt: skip
-
     def _find(self, error: str) -> list[str]:
-        parts = damaged_parts(error, parse_listing(self._beside((), LISTING, self._path)), self._path)
+        parts = damaged_parts(error, parse_listing(self._site.beside(self._server, LISTING, self._path)), self._path)
         if not parts:
             raise ActionFailed(
                 f"Cannot tell which part of {self._path} is damaged: {error}. Nothing more was moved; copy the storage "
@@ -205,7 +206,7 @@ class Repairer:
         # As root: what the server may not read, it may not move either.
         script = 'mkdir -p "$1" && mv "$2/$3" "$1/"'
         for part in parts:
-            self._beside(("--user", "0"), script, self._aside, self._path, part)
+            self._site.beside(self._server, script, self._aside, self._path, part, as_root=True)
             self._moved.append(f"{self._aside}/{part}")
             self._actions.append(f"Moved {part} to {self._aside}.")
 

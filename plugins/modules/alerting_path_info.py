@@ -33,6 +33,10 @@ options:
       hung.
     type: float
     default: 900.0
+  storage_path:
+    description: Directory of the storage of Prometheus, as its container sees it.
+    type: str
+    default: /data
   demand:
     description:
       - What must be true for the caller to act; otherwise the task fails with C(refused).
@@ -91,7 +95,7 @@ alertmanager:
   type: dict
   sample: {ready: true, answers: true, starting: false, stale: false, alerts: 1, heartbeat_age_seconds: 3.0}
 failing_rules:
-  description: Rules whose last evaluation failed, at most twenty.
+  description: Rules whose last evaluation failed for a reason in their file, at most twenty.
   returned: always
   type: list
   elements: dict
@@ -109,10 +113,12 @@ stale:
   elements: str
   sample: [alertmanager]
 storage:
-  description: Whether Prometheus does not start because of its storage, and what it says.
+  description:
+    - Whether Prometheus does not start because its storage is damaged, whether it can write there, and what it says.
+    - On a full disk a running Prometheus stays ready and keeps no sample.
   returned: always
   type: dict
-  sample: {damaged: false, error: ""}
+  sample: {damaged: false, writable: true, error: ""}
 unreadable:
   description: What could not be read, and why.
   returned: always
@@ -124,7 +130,7 @@ unreadable:
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.ops.runbooks.plugins.module_utils._alerting_path import Observer, demand, path_spec
-from ansible_collections.ops.runbooks.plugins.module_utils._alerting_site import HttpSite, servers_of
+from ansible_collections.ops.runbooks.plugins.module_utils._alerting_site import HttpSite
 from ansible_collections.ops.runbooks.plugins.module_utils._module import run_module, runner_of
 
 if TYPE_CHECKING:
@@ -133,7 +139,7 @@ if TYPE_CHECKING:
 
 def work(module: AnsibleModule) -> dict[str, Any]:
     site = HttpSite(runner_of(module), module.params["timeout_seconds"])
-    evidence = Observer(site, servers_of(module.params), module.params["starting_seconds"]).observe()
+    evidence = Observer(site, module.params).observe()
     if module.params["demand"]:
         demand(evidence, module.params["demand"])
     return evidence

@@ -1,14 +1,18 @@
-"""The commands that a runbook prints, and how a person would run them."""
+"""The commands that a runbook prints, the steps that they stand for, and how a person would run both."""
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
+
+from alert_responder.documents import Outcome
+from lab import responder
 
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
@@ -81,3 +85,16 @@ def paste(block: Block) -> str:
     told = f"{block.text}\n{done.stdout}{done.stderr}"
     assert done.returncode == 0, told
     return told
+
+
+def run_step(runbook: str, *arguments: str) -> dict[str, Any]:
+    """Run one step of a runbook by the command line of the responder; return the document that it ends with."""
+    done = responder.run("run", runbook, *arguments, "--json")
+    assert done.stdout, done.stderr
+    document: dict[str, Any] = json.loads(done.stdout)
+    return document
+
+
+def run_option(runbook: str, letter: str, *arguments: str) -> Outcome:
+    """Run one option of a runbook; return its outcome."""
+    return Outcome.model_validate(run_step(runbook, "--option", letter, *arguments))

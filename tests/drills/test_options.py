@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from datetime import UTC, datetime
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
 from alert_responder.alerts import Alert
-from alert_responder.documents import Evidence, Outcome
+from alert_responder.documents import Evidence
 from alert_responder.incidents import Event, Finished, Opened, Policy, Run, Started, Step, decide, fold
 from alert_responder.runbooks import load_catalog
-from lab import responder
 from lab.drill import settle
-from lab.faults import FAULTS
-from tests.drills.blocks import ROOT, Block, paste, read_blocks
+from lab.faults import HEALABLE
+from tests.drills.blocks import ROOT, Block, paste, read_blocks, run_option, run_step
 
 if TYPE_CHECKING:
     from lab.faults import Fault
@@ -31,20 +29,8 @@ LOOKS = [block for name in CATALOG.runbooks for block in read_blocks(name) if bl
 # The lab's alerts fire within seconds (lab/rules.py), and by then every threshold of its inventory is passed.
 FIRING_SECONDS = 60
 
-each_fault = pytest.mark.parametrize("fault", FAULTS.values(), ids=lambda fault: f"{fault.option}-{fault.name}")
+each_fault = pytest.mark.parametrize("fault", HEALABLE, ids=lambda fault: f"{fault.option}-{fault.name}")
 each_option = pytest.mark.parametrize(("runbook", "letter"), OPTIONS, ids=map("-".join, OPTIONS))
-
-
-def run_step(runbook: str, *arguments: str) -> dict[str, Any]:
-    """Run one step of a runbook as a person would, by the command line of the responder."""
-    done = responder.run("run", runbook, *arguments, "--json")
-    assert done.stdout, done.stderr
-    document: dict[str, Any] = json.loads(done.stdout)
-    return document
-
-
-def run_option(runbook: str, letter: str, *arguments: str) -> Outcome:
-    return Outcome.model_validate(run_step(runbook, "--option", letter, *arguments))
 
 
 def choose(fault: Fault, evidence: Evidence) -> Step:

@@ -1,4 +1,4 @@
-"""The dead man's switch: Prometheus falls silent, and the responder heals it without hearing a word from it."""
+"""What other drills do not show: Prometheus is silent, and is healed without a word from it; or no option can help."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from lab.drill import run_drill
+from tests.drills.blocks import run_option
 
 if TYPE_CHECKING:
     from tests.running_lab import Lab
@@ -27,3 +28,28 @@ def test_a_prometheus_that_hangs_is_restarted_without_it(lab: Lab, responding: N
     assert arrived["condition of the alert"] is True
     # The heartbeat is back, which ends the alarm.
     assert lab.wait(lambda: lab.notified("Watchdog"), bool, 20)
+
+
+def test_a_full_disk_is_handed_to_a_person_untouched(lab: Lab, responding: None) -> None:
+    """Prometheus is ready and sends its heartbeat; the evidence names the disk, and nothing is restored or moved."""
+    drill = run_drill("full_disk")
+    assert drill.passed, (drill.status, drill.tried, drill.events)
+    assert drill.events[0]["alert"]["labels"]["reason"] == "blind"
+    evidence = next(event["evidence"] for event in drill.events if event.get("evidence"))
+    assert evidence["evidence"]["prometheus"]["ready"] is True
+    assert evidence["evidence"]["failing_rules"] == []
+    storage = evidence["evidence"]["storage"]
+    assert (storage["damaged"], storage["writable"]) == (False, False)
+    assert "no space left on device" in storage["error"]
+
+
+@pytest.mark.parametrize("ends", [False, True])
+def test_no_option_claims_to_heal_a_full_disk(lab: Lab, ends: bool) -> None:
+    """Neither while Prometheus runs nor once it has ended and cannot start; no file is moved or replaced."""
+    lab.inject("full_disk")
+    if ends:
+        lab.compose("restart", "prometheus")
+        lab.wait(lambda: lab.is_heard("prometheus"), lambda heard: not heard, 30)
+    outcomes = {letter: run_option("prometheus-alerting", letter) for letter in "CDE"}
+    assert {letter: one.changed for letter, one in outcomes.items()} == dict.fromkeys("CDE", False)
+    assert "recovered" not in {one.verdict for one in outcomes.values()}

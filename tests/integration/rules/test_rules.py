@@ -125,6 +125,11 @@ def test_every_alert_has_a_case_that_fires(root: Path, cases: list[str]) -> None
         pytest.param("[1h] offset 5m)", "[5m] offset 5m)", id="a-gap-looks-like-a-birth"),
         pytest.param("for: 2m", "for: 1m", id="too-early"),
         pytest.param("for: 2m", "for: 3m", id="too-late"),
+        pytest.param(
+            'absent_over_time(up{job="prometheus"}[5m])',
+            'absent_over_time(up{job="prometheus"}[1m])',
+            id="a-short-gap-is-blindness",
+        ),
         pytest.param("expr: vector(1)", "expr: vector(1) > 1", id="watchdog-is-silent"),
     ],
 )

@@ -29,10 +29,12 @@ class FakeSite(Site):
         self.invalid: dict[str, str] = {}  # server: what its tool says
         self.failed_reloads: set[str] = set()
         self.failing: list[str] = []
+        self.why_failing = "many-to-many"
         self.alarms: list[str] = []
         self.failures = 0
         self.heartbeat: str | None = "2027-01-15T08:00:07.25Z"
         self.states: dict[str, str] = {"prometheus": "running", "alertmanager": "running"}
+        self.free_kilobytes = 4_000_000
         self.log: list[str] = ["Server is ready to receive web requests."]
         self.posted: list[dict[str, Any]] = []
         self.reloaded: list[str] = []
@@ -92,7 +94,7 @@ class FakeSite(Site):
     def _document(self, path: str) -> Any:
         if path == "/api/v1/rules":
             rules = [{"name": "Fine", "health": "ok"}]
-            rules += [{"name": name, "health": "err", "lastError": "many-to-many"} for name in self.failing]
+            rules += [{"name": name, "health": "err", "lastError": self.why_failing} for name in self.failing]
             return {"data": {"groups": [{"name": "g", "file": "r.yml", "rules": rules}]}}
         if path == "/api/v1/alertmanagers":
             return {"data": {"activeAlertmanagers": [{"url": "http://a1:9093/api/v2/alerts"}]}}
@@ -112,6 +114,8 @@ class FakeSite(Site):
         if command[1] == "inspect":
             state = {"Status": self.states[kind], "ExitCode": 0, "StartedAt": "2027-01-15T07:59:00.1Z"}
             return 0, json.dumps([{"State": state, "RestartCount": 0, "Config": {"Image": "img:1"}}]), ""
+        if command[1] == "run" and command[-1] == "/data" and "df" in command[-3]:
+            return 0, f"/dev/vdb 5000000 1000000 {self.free_kilobytes} 25% /data\n", ""
         if command[1] == "logs":
             return 0, "", "\n".join(self.log)
         if command[1] == "exec":

@@ -132,6 +132,14 @@ def test_a_rule_that_fails_is_restored_too(site: FakeSite) -> None:
     assert "(rule TooManyLocks fails: many-to-many)" in done["actions"][0]
 
 
+def test_no_file_is_replaced_for_a_full_disk(site: FakeSite) -> None:
+    """Every rule fails then, with good files and with others."""
+    site.write("prometheus", "alerts.yml", "newer and good", age=50)
+    site.failing, site.why_failing = ["Watchdog"], "write to WAL: no space left on device"
+    done = run(site, "restored")
+    assert (done["changed"], text(site.path("prometheus", "alerts.yml"))) == (False, "newer and good")
+
+
 def test_a_server_that_did_not_come_up_is_started(site: FakeSite) -> None:
     """Whoever restarted it with the bad files has left it down."""
     site.write("alertmanager", "alertmanager.yml", "half", age=-50)

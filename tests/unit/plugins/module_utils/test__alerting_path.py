@@ -37,14 +37,14 @@ def site(tmp_path: Path) -> FakeSite:
 
 
 def observe(site: FakeSite) -> dict[str, Any]:
-    return Observer(site, servers_of(site.params()), 900.0, now=lambda: NOW).observe()
+    return Observer(site, site.params(starting_seconds=900.0, storage_path="/data"), now=lambda: NOW).observe()
 
 
 def test_all_is_well(site: FakeSite) -> None:
     """Nothing is stale, invalid, failing or damaged, and nothing is unreadable."""
     found = observe(site)
     assert (found["stale"], found["invalid"], found["failing_rules"], found["unreadable"]) == ([], [], [], [])
-    assert found["storage"] == {"damaged": False, "error": ""}
+    assert found["storage"] == {"damaged": False, "writable": True, "error": ""}
     assert found["prometheus"]["ready"] is found["alertmanager"]["ready"] is True
     assert (found["prometheus"]["rules"], found["alertmanager"]["heartbeat_age_seconds"]) == (1, 3.0)
     assert found["alertmanager"]["failures"] == {"alertmanager_notification_requests_failed_total": 1}
@@ -58,7 +58,7 @@ def test_two_silent_servers_leave_complete_evidence(site: FakeSite) -> None:
     found = observe(site)
     assert [gap["what"] for gap in found["unreadable"]] == ["Prometheus is ready", "Alertmanager is ready"]
     assert found["prometheus"]["configuration"]["valid"] is True
-    assert found["storage"] == {"damaged": True, "error": "segments are not sequential"}
+    assert found["storage"] == {"damaged": True, "writable": True, "error": "segments are not sequential"}
 
 
 @pytest.mark.parametrize("why", ["newer", "refused"])
@@ -90,12 +90,50 @@ def test_a_rule_that_fails_is_named(site: FakeSite) -> None:
     ]
 
 
+FULL = "write to WAL: log samples: write /data/wal/00000000: no space left on device"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [FULL, "open /data/wal: Disk quota exceeded", "write /data/wal/1: read-only file system", "input/output error"],
+)
+def test_a_disk_that_cannot_be_written_is_no_fault_of_the_rules(site: FakeSite, error: str) -> None:
+    """A ready Prometheus says it of each rule that has something to say; the rule that fails by itself is named."""
+    site.failing, site.why_failing = ["Watchdog"], error
+    found = observe(site)
+    assert found["storage"] == {"damaged": False, "writable": False, "error": error}
+    assert (found["failing_rules"], found["prometheus"]["ready"]) == ([], True)
+
+
+def test_a_prometheus_that_cannot_start_on_a_full_disk_is_not_damaged(site: FakeSite) -> None:
+    """And is not started again: it could not."""
+    site.silent = {"prometheus"}
+    site.log = [f'level=error err="opening storage failed: repair corrupted WAL: {FULL}"']
+    found = observe(site)
+    assert (found["storage"]["damaged"], found["storage"]["writable"]) == (False, False)
+    with pytest.raises(PreconditionFailed):
+        demand(found, "prometheus_down")
+
+
+def test_a_prometheus_that_was_killed_for_want_of_room_is_not_started_again(site: FakeSite) -> None:
+    """It maps a file, and the signal that it gets on a full disk leaves no word of it in the log."""
+    site.silent = {"prometheus"}
+    site.log = ["fatal error: fault", "[signal SIGBUS: bus error code=0x2]"]
+    site.free_kilobytes = 12
+    found = observe(site)
+    assert found["storage"] == {
+        "damaged": False, "writable": False, "error": "no space left on device: 12288 bytes are free for /data",
+    }  # fmt: skip
+    with pytest.raises(PreconditionFailed):
+        demand(found, "prometheus_down")
+
+
 def test_a_prometheus_that_reads_its_log_is_starting(site: FakeSite) -> None:
     """For as long as it may; then it hangs."""
     site.starting = {"prometheus"}
     found = observe(site)
     assert (found["prometheus"]["ready"], found["prometheus"]["starting"]) == (False, True)
-    patient = Observer(site, servers_of(site.params()), 60.0, now=lambda: NOW).observe()
+    patient = Observer(site, site.params(starting_seconds=60.0, storage_path="/data"), now=lambda: NOW).observe()
     assert patient["prometheus"]["starting"] is False
 
 

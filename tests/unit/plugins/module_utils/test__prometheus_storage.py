@@ -125,6 +125,14 @@ def test_one_part_is_moved_and_prometheus_started(tmp_path: Path) -> None:
         repair(site)
 
 
+def test_nothing_is_moved_on_a_disk_that_is_full(tmp_path: Path) -> None:
+    """To move the log aside would cost three hours of samples, and make no room."""
+    site = Broken(tmp_path, {"wal": "repair corrupted WAL: write /data/wal/00000000: no space left on device"})
+    with pytest.raises(PreconditionFailed, match=r"/data cannot be written .* Make room"):
+        repair(site)
+    assert changes(site) == []
+
+
 def test_a_second_part_shows_once_the_first_is_away(tmp_path: Path) -> None:
     """Both are moved in one run."""
     site = Broken(tmp_path, {"wal": "segments are not sequential", "chunks_head": "/data/chunks_head/000001: invalid"})
@@ -132,9 +140,9 @@ def test_a_second_part_shows_once_the_first_is_away(tmp_path: Path) -> None:
 
 
 def test_what_is_not_found_is_not_moved(tmp_path: Path) -> None:
-    """A full disk is no damage."""
-    site = Broken(tmp_path, {"disk": "no space left on device"})
-    with pytest.raises(ActionFailed, match="Cannot tell which part of /data is damaged: no space left") as error:
+    """What nothing points to stays where it is."""
+    site = Broken(tmp_path, {"disk": "unexpected EOF"})
+    with pytest.raises(ActionFailed, match="Cannot tell which part of /data is damaged: unexpected EOF") as error:
         repair(site)
     assert changes(site) == []
     assert "changed" not in error.value.details
