@@ -93,7 +93,12 @@ class Pair:
         )
 
     def arrived(self) -> None:
-        """Wait until the heartbeat has come to Alertmanager."""
+        """Wait until Prometheus knows Alertmanager, again after a reload, and the heartbeat has come there."""
+        wait_for(
+            lambda: self.ask("prometheus", "/api/v1/alertmanagers")["data"]["activeAlertmanagers"],
+            "Alertmanager is known",
+            90,
+        )
         wait_for(
             lambda: "Watchdog" in json.dumps(self.ask("alertmanager", "/api/v2/alerts?active=true")),
             "The heartbeat",

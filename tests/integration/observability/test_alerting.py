@@ -75,7 +75,7 @@ def test_every_hop_is_read(pair: Pair, run_module: RunModule) -> None:
         assert len(told["prometheus"]["alertmanagers"]) == 1
         assert told["alertmanager"]["heartbeat_age_seconds"] < 600
         assert [told[name] for name in ("invalid", "stale", "failing_rules")] == [[], [], []]
-        assert told["storage"] == {"damaged": False, "error": ""}
+        assert told["storage"] == {"damaged": False, "writable": True, "error": ""}
     refused = run_module(path_info, pair.options(demand="prometheus_down"))
     assert (refused["_exit_code"], refused["refused"]) == (1, True)
 
