@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from lab.drill import run_drill
+from lab.faults import FAULTS
 from tests.drills.blocks import run_option
 
 if TYPE_CHECKING:
@@ -41,6 +42,9 @@ def test_a_full_disk_is_handed_to_a_person_untouched(lab: Lab, responding: None)
     storage = evidence["evidence"]["storage"]
     assert (storage["damaged"], storage["writable"]) == (False, False)
     assert "no space left on device" in storage["error"]
+    FAULTS["full_disk"].undo()
+    # Of a responder that goes while nobody scrapes it, the last sample would stay in force for five minutes.
+    lab.wait(lambda: lab.prometheus('up{job="alert-responder"} == 1'), bool, 30)
 
 
 @pytest.mark.parametrize("ends", [False, True])
