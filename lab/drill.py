@@ -129,7 +129,9 @@ def run_drill(
             told = len(followed[first])
         for line in lines:
             _answer(line, followed[line["id"]], what, approves=approves)
-        return lines if all(line["status"] in OVER for line in lines) else None
+        # A rule may end while another of the same alert goes on; that opens the next incident.
+        settled = any(line["status"] != "resolved" for line in lines)
+        return lines if settled and all(line["status"] in OVER for line in lines) else None
 
     lines = _wait(ended, END_SECONDS, f"An incident of {what.runbook} does not end")
     drill.ended_after = since()
