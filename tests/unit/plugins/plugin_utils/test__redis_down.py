@@ -87,10 +87,10 @@ def test_no_plan_takes_more_than_its_room(used: int, limit: int, room: int, targ
     """And what is changed leaves the target share used, or less."""
     found = plan_limits(node(used, limit), **{**DEFAULTS, "room_bytes": room * MB, "target_share": target})
     after = found["after"]["max_memory_bytes"]
-    assert after == limit * MB or after <= 0.7 * room * MB
+    assert after == limit * MB or after <= round(0.7 * room * MB)
     assert after >= limit * MB
     if found["changed"]:
-        assert used * MB <= target * after
+        assert used * MB <= round(target * after)  # in whole bytes, as 0.7 is no number of a computer
 
 
 def test_nothing_that_was_read_is_nothing() -> None:
