@@ -45,11 +45,17 @@ options:
   sentinels:
     description:
       - Sentinels as C(host:port). The current master of O(sentinel_service) is used in place of O(login_host).
-      - The sentinels are asked without a login.
+      - They are asked over TLS if O(tls) is set, with the same certificates, and with a login of their own.
     type: list
     elements: str
   sentinel_service:
     description: Name of the service that the sentinels watch.
+    type: str
+  sentinel_user:
+    description: ACL user of the sentinels. Without it, the password is that of their default user.
+    type: str
+  sentinel_password:
+    description: Password of the sentinels (their C(requirepass)). Without it they are asked without a login.
     type: str
   cluster:
     description: Whether the server is a node of a Redis Cluster. Every master is then worked on in turn.

@@ -30,11 +30,11 @@ if TYPE_CHECKING:
 
 # What the server or the network says, and what to do about it; the first that matches is used.
 _REMEDIES = (
-    ("invalid username-password", "Check login_user and login_password."),
-    ("WRONGPASS", "Check login_user and login_password."),
-    ("invalid password", "Check login_user and login_password."),
-    ("without any password configured", "The server asks for no password; leave login_password out."),
-    ("Authentication required", "Set login_password, and login_user if the server has ACL users."),
+    ("invalid username-password", "Check {login}_user and {login}_password."),
+    ("WRONGPASS", "Check {login}_user and {login}_password."),
+    ("invalid password", "Check {login}_user and {login}_password."),
+    ("without any password configured", "The server asks for no password; leave {login}_password out."),
+    ("Authentication required", "Set {login}_password, and {login}_user if the server has ACL users."),
     ("DB index is out of range", "Check login_db."),
     ("max number of clients", "Close clients on the server, or raise its maxclients."),
     ("Redis is loading", "The server loads its data; try again when it has finished."),
@@ -173,14 +173,14 @@ def _settings(login: Login) -> dict[str, Any]:
 
 
 def _master(login: Login) -> tuple[str, int]:
-    settings = {**_settings(login), "username": None, "password": None}
+    asking = login.of_sentinels
     make: Any = Sentinel  # carries no type information
-    sentinel = make(list(login.sentinels), sentinel_kwargs=settings)
+    sentinel = make(list(login.sentinels), sentinel_kwargs=_settings(asking))
     try:
         host, port = sentinel.discover_master(login.service)
     except redis.exceptions.RedisError:
         told = _silence(sentinel.sentinels)
-        raise connection_failed(login, login.instance, f"No master found for {login.service!r}{told}") from None
+        raise connection_failed(asking, login.instance, f"No master found for {login.service!r}{told}") from None
     finally:
         for one in sentinel.sentinels:
             one.close()
@@ -214,6 +214,7 @@ def connection_failed(
     remedy = next((remedy for sign, remedy in _REMEDIES if sign in reason), "Check that the server runs and answers.")
     if login.tls and "imeout" in reason:
         remedy = f"Check tls: a server that expects plain text never answers. {remedy}"
+    remedy = remedy.format(login=login.options)
     return ConnectionFailed(f'{what} Redis {node} as "{login.user or "default"}": {reason}. {remedy}')
 
 

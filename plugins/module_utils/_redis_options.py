@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.ops.runbooks.plugins.module_utils._arguments import ArgumentSpec
@@ -32,15 +32,18 @@ def login_options() -> ArgumentSpec:
             "connect_timeout_seconds": {"type": "int", "default": 5},
             "sentinels": {"type": "list", "elements": "str"},
             "sentinel_service": {"type": "str"},
+            "sentinel_user": {"type": "str"},
+            "sentinel_password": {"type": "str", "no_log": True},
             "cluster": {"type": "bool", "default": False},
         },
         required_together=[["sentinels", "sentinel_service"], ["client_cert", "client_key"]],
+        required_by={"sentinel_user": ["sentinel_password"], "sentinel_password": ["sentinels"]},
     )
 
 
 @dataclass(frozen=True)
 class Login:
-    """Where to log in, and as whom; the password never shows in a representation."""
+    """Where to log in, and as whom; no password ever shows in a representation."""
 
     host: str
     port: int = 6379
@@ -54,7 +57,10 @@ class Login:
     timeout_seconds: int = 5
     sentinels: tuple[tuple[str, int], ...] = ()
     service: str | None = None
+    sentinel_user: str | None = None
+    sentinel_password: str | None = field(default=None, repr=False)
     cluster: bool = False
+    options: str = "login"  # how the names of the options begin that say as whom
 
     @classmethod
     def from_params(cls, params: Mapping[str, Any]) -> Login:
@@ -78,6 +84,8 @@ class Login:
             timeout_seconds=params["connect_timeout_seconds"],
             sentinels=tuple(_address(text) for text in params["sentinels"] or ()),
             service=params["sentinel_service"],
+            sentinel_user=params["sentinel_user"],
+            sentinel_password=params["sentinel_password"],
             cluster=params["cluster"],
         )
 
@@ -85,6 +93,11 @@ class Login:
     def instance(self) -> str:
         """Name the server, the cluster by the node that is asked, in messages and results."""
         return f"{self.service} (sentinel)" if self.sentinels else f"{self.host}:{self.port}"
+
+    @property
+    def of_sentinels(self) -> Login:
+        """Return the login with which the sentinels are asked for the master."""
+        return replace(self, user=self.sentinel_user, password=self.sentinel_password, options="sentinel")
 
 
 def _address(text: str) -> tuple[str, int]:

@@ -30,6 +30,7 @@ clients_disconnect = importlib.import_module(f"{MODULES}redis_clients_disconnect
 recovery_check = importlib.import_module(f"{MODULES}recovery_check").main
 
 USER, USER_PASSWORD = "ops", "us-secret-1"
+GUARD, GUARD_PASSWORD = "guard", "gu-secret-1"
 ASKED: dict[str, tuple[Callable[[], None], dict[str, Any]]] = {
     "memory_info": (memory_info, {}),
     "evict": (evict, {"patterns": ["page:*"]}),
@@ -212,7 +213,7 @@ def test_recovery_is_proved_over_tls(
 def test_sentinels_and_their_master_are_asked_over_tls(
     secure: Secure, containers: Containers, run_module: RunModule
 ) -> None:
-    """Both with certificates; a sentinel that does not trust ours is no reason to ask without."""
+    """Both with certificates, each with its own login; a sentinel that refuses ours is no reason to ask without."""
     master = secure.container.address()
     secure.authority.sign("member", master)
     named = ["tls-cert-file", "/tls/member.pem", "tls-key-file", "/tls/member.key"]
@@ -221,6 +222,7 @@ def test_sentinels_and_their_master_are_asked_over_tls(
         *("port 0", "tls-port 26379", "tls-replication yes", "tls-ca-cert-file /tls/authority.pem"),
         *("tls-cert-file /tls/server.pem", "tls-key-file /tls/server.key"),
         *(f"sentinel monitor cache {master} 6379 1", f"sentinel auth-pass cache {PASSWORD}"),
+        *("user default off", f"user {GUARD} on >{GUARD_PASSWORD} allchannels +@all"),
     ]
     sentinel = containers.start(
         IMAGE,
@@ -230,7 +232,12 @@ def test_sentinels_and_their_master_are_asked_over_tls(
         volumes={str(secure.folder): "/tls"},
         command=["--sentinel"],
     )
-    asked = secure.login(sentinels=[f"127.0.0.1:{sentinel.port(26379)}"], sentinel_service="cache")
+    asked = secure.login(
+        sentinels=[f"127.0.0.1:{sentinel.port(26379)}"],
+        sentinel_service="cache",
+        sentinel_user=GUARD,
+        sentinel_password=GUARD_PASSWORD,
+    )
     wait_for(lambda: run_module(memory_info, asked)["_exit_code"] == 0, "The sentinel serves")
     assert secure.cli("SET", "page:1", "x") == "OK"
 
@@ -239,5 +246,11 @@ def test_sentinels_and_their_master_are_asked_over_tls(
     assert (done["evicted"], done["nodes"][0]["node"]) == (1, f"{master}:6379"), done
     assert secure.cli("DBSIZE") == "0"
     stranger = {"client_cert": secure.file("stranger.pem"), "client_key": secure.file("stranger.key")}
-    refused = run_module(evict, {**asked, **stranger, "patterns": ["page:*"]})
-    assert "Check client_cert: the server does not trust whoever signed it." in refused["msg"], refused
+    for wrong, remedy in (
+        (stranger, "Check client_cert: the server does not trust whoever signed it."),
+        ({"sentinel_password": "not-the-password"}, "Check sentinel_user and sentinel_password."),
+        ({"sentinel_user": None, "sentinel_password": None}, "Set sentinel_password, and sentinel_user if"),
+    ):
+        refused = run_module(evict, {**asked, **wrong, "patterns": ["page:*"]})
+        assert remedy in refused["msg"], refused
+        assert "-secret-" not in json.dumps(refused)

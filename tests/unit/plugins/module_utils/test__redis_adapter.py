@@ -58,6 +58,18 @@ def test_the_password_is_never_repeated() -> None:
     assert "hunter2" not in repr(LOGIN)
 
 
+def test_the_sentinels_have_a_login_of_their_own() -> None:
+    """Its options are named when they refuse it, and its password is repeated nowhere either."""
+    given = {"sentinels": ["sentinel1"], "sentinel_service": "cache", "login_user": "ops", "login_password": "hunter2"}
+    asking = Login.from_params({**DEFAULTS, **given, "sentinel_user": "guard", "sentinel_password": "t0psecret"})
+    error = str(adapter.connection_failed(asking.of_sentinels, asking.instance, "WRONGPASS for guard t0psecret"))
+    assert 'as "guard"' in error
+    assert error.endswith("Check sentinel_user and sentinel_password.")
+    assert "t0psecret" not in error + repr(asking)
+    nobody = Login.from_params({**DEFAULTS, **given}).of_sentinels
+    assert (nobody.user, nobody.password) == (None, None)
+
+
 def test_a_missing_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """Before anything is tried."""
     monkeypatch.setattr(adapter, "IMPORT_FAILURE", "Traceback: No module named 'redis'")
