@@ -48,6 +48,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.xdist_group(str(folder)))
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """End the Swarm, once all that shared it are over: this process is the only one, or the one that outlives them."""
     if not hasattr(session.config, "workerinput"):

@@ -5,13 +5,20 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from ansible_collections.ops.runbooks.plugins.module_utils._errors import ActionFailed, PreconditionFailed
+from ansible_collections.ops.runbooks.plugins.module_utils._errors import (
+    ActionFailed,
+    ConnectionFailed,
+    PreconditionFailed,
+)
 from ansible_collections.ops.runbooks.plugins.module_utils._service_logs import tidy
 from ansible_collections.ops.runbooks.plugins.module_utils._waiting import Clock, wait_until
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
     from ansible_collections.ops.runbooks.plugins.module_utils._service_options import Gate
     from ansible_collections.ops.runbooks.plugins.module_utils._service_ports import (
         Change,
@@ -45,22 +52,48 @@ def see_through(
 ) -> tuple[list[Replica], list[str]]:
     """Have the engine replace every replica and wait until the successors serve.
 
-    Return them, and what is to be told beside. Raises ActionFailed if one does not serve, and says what the engine
-    has made of it.
+    Return them, and what is to be told beside. Raises ActionFailed if one does not serve, and ConnectionFailed if the
+    engine cannot be asked any more; each says what becomes of the service, and is ``undone`` if all is as before.
     """
-    before = {replica.started for replica in engine.replicas(service)}
-    beside = engine.change(service, change)
+    try:
+        before = {replica.started for replica in engine.replicas(service)}
+        beside = engine.change(service, change)
+    except ActionFailed as error:
+        error.details["undone"] = True
+        raise
+    except ConnectionFailed as error:
+        raise ConnectionFailed(f"{error} {_UNHEARD}") from error
+    deploys = change.image is not None or change.limits is not None
+
+    def enough(replicas: Sequence[Replica]) -> bool:
+        # Half-way through a deployment some replicas may be already as they are to be, and stay.
+        return deploys or all(replica.started not in before for replica in replicas)
+
+    with once_told():
+        return _successors(engine, service, enough, gate, clock), beside
+
+
+@contextmanager
+def once_told() -> Iterator[None]:
+    """Add to the error of an engine that goes away that it had been told what to do."""
+    try:
+        yield
+    except ConnectionFailed as error:
+        raise ConnectionFailed(f"{error} {_TOLD}", **error.details) from error
+
+
+def _successors(
+    engine: OrchestratedEngine, service: str, enough: Callable[[Sequence[Replica]], bool], gate: Gate, clock: Clock
+) -> list[Replica]:
+    """Wait until enough of the replicas were replaced and all serve."""
 
     def served(seen: tuple[Progress, list[Replica]]) -> bool:
         progress, replicas = seen
         if progress.state == "going":
             return False
-        new = [r for r in replicas if r.started not in before]
         if progress.state == "undone":
             return all(r.ready(0) for r in replicas)
-        # Half-way through a deployment some replicas may be already as they are to be, and stay.
-        enough = len(new) == len(replicas) or change.image is not None or change.limits is not None
-        return progress.state != "done" or (enough and all(r.ready(0) for r in replicas))
+        return progress.state != "done" or (enough(replicas) and all(r.ready(0) for r in replicas))
 
     failures: dict[str, tuple[Replica, list[str]]] = {}
 
@@ -75,7 +108,7 @@ def see_through(
     waited = wait_until(look, served, timeout_seconds=gate.timeout_seconds, clock=clock)
     progress, replicas = waited.state
     if waited.reached and progress.state == "done":
-        return replicas, beside
+        return replicas
     failed, lines = max(failures.values(), key=lambda found: found[0].started, default=(None, []))
     if failed is None and progress.state in ("going", "done"):
         failed = next((r for r in replicas if not r.ready(0)), None)
@@ -90,6 +123,8 @@ def see_through(
     )
 
 
+_UNHEARD = "Whether it had heard what to do is not known: if so, it goes on by itself. Repeat when it answers."
+_TOLD = "It had been told what to do, and may go on by itself. Repeat when it answers, to see that it is done."
 _STANDING = {
     "going": "The engine goes on by itself: look again, then decide.",
     "done": "The engine goes on to start it: look again, then decide.",

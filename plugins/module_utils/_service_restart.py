@@ -229,12 +229,13 @@ class Restarter:
         service, begin = group.service, self._clock.now()
         order = order_of(engine.definition(service), engine.data(service), len(group.every))
         change = Change(start_first=order == START_FIRST, at_once=self._request.mode == "at_once")
-        self._result["changed"] = True
         try:
             new, beside = see_through(engine, service, change, self._request.gate, self._clock)
         except OpsError as error:
             self._refresh()
+            self._result["changed"] = self._result["changed"] or not error.details.get("undone", False)
             raise type(error)(f"Cannot restart {service}: {error}", **error.details) from error
+        self._result["changed"] = True
         self._result["restarted"].extend(replica.name for replica in new)
         self._say(f"The Swarm replaced {names(new)}: serving after {self._clock.now() - begin:.1f} s.")
         for sentence in beside:

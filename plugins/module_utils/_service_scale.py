@@ -22,6 +22,7 @@ from ansible_collections.ops.runbooks.plugins.module_utils._service_precondition
     Precondition,
     precondition_options,
 )
+from ansible_collections.ops.runbooks.plugins.module_utils._service_replacing import once_told
 from ansible_collections.ops.runbooks.plugins.module_utils._service_replicas import (
     Definition,
     Replica,
@@ -219,12 +220,13 @@ class Scaler:
             self._result["changed"] = True
             if self._engine.picks_leaving:
                 self._say(f"Stopped and removed {names(group)}.")
-        waited = wait_until(
-            lambda: [replica for replica in self._engine.replicas(service) if replica.counts],
-            lambda left: len(left) <= request.replicas,
-            timeout_seconds=request.gate.timeout_seconds,
-            clock=self._clock,
-        )
+        with once_told():
+            waited = wait_until(
+                lambda: [replica for replica in self._engine.replicas(service) if replica.counts],
+                lambda left: len(left) <= request.replicas,
+                timeout_seconds=request.gate.timeout_seconds,
+                clock=self._clock,
+            )
         self._result["after"] = state_of(waited.state)
         if not waited.reached:
             raise ActionFailed(

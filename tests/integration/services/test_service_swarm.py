@@ -18,6 +18,7 @@ from ansible_collections.ops.runbooks.plugins.module_utils._waiting import Clock
 
 from lab.shell import ROOT
 from tests.integration.containers import wait_for
+from tests.integration.gate import Gate, on_occurrence
 from tests.integration.services.balanced import DRAINING, Load
 from tests.integration.services.conftest import BASE, HEALTH, SERVE
 from tests.unit.plugins.module_utils.swarms import OrchestratedContract
@@ -103,6 +104,12 @@ def running(service: str) -> list[str]:
     lines = docker("service", "ps", "--filter", "desired-state=running", "--format", form, service).split("\n")
     tasks = [line.split("|") for line in lines if line]
     return [image for image, _state in tasks] if all(state.startswith("Running") for _image, state in tasks) else []
+
+
+def settled(service: str) -> bool:
+    """Tell whether no update is under way and every task runs."""
+    state = docker("service", "inspect", "--format", "{{with .UpdateStatus}}{{.State}}{{end}}", service).strip()
+    return state != "updating" and bool(running(service))
 
 
 def tasks(service: str) -> set[str]:
@@ -243,6 +250,74 @@ def test_an_image_that_does_not_serve_is_left_by_the_swarm(stack: str, call: Cal
     assert "the host has no such image. Pull or load it first" in missing["msg"]
     stale = call("service_rollback", "web", expected_image="x:1")
     assert (stale["refused"], "expected x:1" in stale["msg"]) == (True, True)
+
+
+def lost(call: Call, cut: Callable[[bytes], bool], module: str, **options: Any) -> dict[str, Any]:
+    """Run a module on web whose engine goes away for good at a request."""
+    with Gate(SOCKET.removeprefix("unix://"), refuse=cut).open() as gate:
+        done = call(module, "web", docker_host=f"tcp://127.0.0.1:{gate.port}", **options)
+        assert gate.shut, done
+    assert done["_exit_code"] == 1, done
+    assert "does not answer" in done["msg"]
+    assert "Traceback" not in done["msg"]
+    return done
+
+
+def once_told() -> Callable[[bytes], bool]:
+    """Return what is true of the first question after an update."""
+    told = on_occurrence(b"/update", 1)
+    return lambda sent: told(sent) and sent.startswith(b"GET ")
+
+
+def described(service: str) -> Any:
+    """Return what the Swarm was told of a service, the update configuration aside."""
+    spec = json.loads(docker("service", "inspect", "--format", "{{json .Spec}}", service))
+    return {key: value for key, value in spec.items() if key not in ("UpdateConfig", "RollbackConfig")}
+
+
+@pytest.fixture(params=["restart", "up", "down", "limits", "rollback"])
+def asked(request: pytest.FixtureRequest, stack: str, repository: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Return a module, and options with which it has something to do on web; two replicas are left."""
+    web = f"{stack}_web"
+    resources = json.loads(docker("service", "inspect", "--format", "{{json .Spec.TaskTemplate.Resources}}", web))
+    memory = (resources.get("Limits") or {}).get("MemoryBytes", 0)
+    (image,) = set(running(web))
+    yield {
+        "restart": ("service_restart", {"minimum_age_seconds": 0}),
+        "up": ("service_scale", {"replicas": 3}),
+        "down": ("service_scale", {"replicas": 1}),
+        "limits": ("service_limits", {"memory_bytes": memory + 64 * MB}),
+        "rollback": ("service_rollback", {"image": f"{repository}:{1 if image.endswith(':2') else 2}"}),
+    }[request.param]
+    if len(running(web)) != 2:
+        docker("service", "scale", f"{web}=2")
+
+
+def test_an_engine_that_goes_away_before_it_is_told(stack: str, call: Call, asked: tuple[str, dict[str, Any]]) -> None:
+    """Nothing was changed, which cannot be known from here, and is not claimed; a second run does it."""
+    web, (module, options) = f"{stack}_web", asked
+    before = described(web)
+    done = lost(call, on_occurrence(b"/update", 1), module, **options)
+    assert described(web) == before
+    assert module == "service_scale" or "Whether it had heard what to do is not known" in done["msg"]
+    again = call(module, "web", **options)
+    assert (again["_exit_code"], again["changed"]) == (0, True), again
+    assert described(web) != before
+
+
+def test_an_engine_that_goes_away_once_it_was_told(stack: str, call: Call, asked: tuple[str, dict[str, Any]]) -> None:
+    """That it was told is said; it goes on by itself, and a second run finds it done."""
+    web, (module, options) = f"{stack}_web", asked
+    before = described(web)
+    done = lost(call, once_told(), module, **options)
+    assert done["changed"] is True
+    assert "It had been told what to do" in done["msg"] or "Could not take back" in done["msg"]
+    after = described(web)
+    assert after != before
+    wait_for(lambda: settled(web), "The Swarm has done it", 90)
+    again = call(module, "web", **{**options, "minimum_age_seconds": 600} if module == "service_restart" else options)
+    assert (again["_exit_code"], again["changed"]) == (0, False), again
+    assert described(web) == after
 
 
 @pytest.mark.parametrize(
