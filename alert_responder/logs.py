@@ -40,3 +40,6 @@ def set_up(level: str) -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(OneLine(_FORMAT))
     logging.basicConfig(level=level, handlers=[handler])
+    if logging.getLogger().level > logging.DEBUG:
+        # Else a line for each look at a job of AWX.
+        logging.getLogger("httpx").setLevel(logging.WARNING)

@@ -293,22 +293,23 @@ class AwxRunner(Runner):
         yield from range(max(1, round(wait / self._controller.poll_seconds)))
 
     async def _ask(self, client: httpx.AsyncClient, method: str, path: str, what: str, **given: Any) -> dict[str, Any]:
-        """Return AWX's answer; raises AwxError with a sentence, uncertain if the request may have been carried out."""
+        """Return AWX's answer; raises AwxError with a sentence, uncertain if the request may have changed something."""
+        changes = method != "GET"
         try:
             answer = await client.request(method, path, **given)
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.UnsupportedProtocol) as error:
             raise AwxError(f"AWX cannot be reached: {error or type(error).__name__}") from error
         except httpx.HTTPError as error:
             raise AwxError(
-                f"AWX did not answer about {what}: {error or type(error).__name__}", uncertain=True
+                f"AWX did not answer about {what}: {error or type(error).__name__}", uncertain=changes
             ) from error
         if answer.is_success:
             try:
                 found: dict[str, Any] = answer.json() if answer.content else {}
             except ValueError as error:
-                raise AwxError(f"AWX answered about {what} with something else than JSON", uncertain=True) from error
+                raise AwxError(f"AWX answered about {what} with something else than JSON", uncertain=changes) from error
             return found
-        raise AwxError(_refusal(answer, what), uncertain=answer.is_server_error)
+        raise AwxError(_refusal(answer, what), uncertain=changes and answer.is_server_error)
 
     def _note(self, run: str, document: dict[str, Any]) -> None:
         folder = self._folder / run

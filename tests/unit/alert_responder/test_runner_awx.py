@@ -183,14 +183,17 @@ def test_a_launch_that_nobody_knows_of_is_not_repeated(awx: Awx, runner: AwxRunn
         pytest.param("ask", 401, "does not accept the token", id="401"),
         pytest.param("ask", 403, f"does not let us use job template '{OPTION}' (403)", id="403"),
         pytest.param("ask", 404, "(404)", id="404"),
+        pytest.param("ask", 503, "answered 503", id="503"),
+        pytest.param("ask", "hang up", "did not answer", id="hang-up"),
+        pytest.param("ask", "page", "something else than JSON", id="page"),
         pytest.param("launch", 400, "answered 400", id="400"),
         pytest.param("launch", 403, "(403)", id="launch-403"),
         pytest.param("launch", 405, "answered 405", id="405"),
         pytest.param("launch", 429, "is asked too often", id="429"),
     ],
 )
-def test_a_refused_launch_has_failed(awx: Awx, runner: AwxRunner, kind: str, failure: int, said: str) -> None:
-    """Nothing runs, and the reason says what to mend."""
+def test_a_refused_launch_has_failed(awx: Awx, runner: AwxRunner, kind: str, failure: Any, said: str) -> None:
+    """Nothing runs, and the reason says what to mend; a question that fails has launched nothing either."""
     awx.add(OPTION, artifacts=OUTCOME)
     awx.fail(kind, failure)
     report = run(runner)
