@@ -157,7 +157,10 @@ class AnsibleRunner(Runner):
         if not (folder / JOB).exists():
             return Report("failed_launch", began=False, reason="the responder stopped before it began", seconds=0.0)
         return _read_result(folder, 0.0) or Report(
-            "interrupted", began=True, reason="the responder stopped while it ran", seconds=0.0
+            "interrupted",
+            began=True,
+            reason="nobody saw its end: the responder stopped, or could not write",
+            seconds=0.0,
         )
 
     @override

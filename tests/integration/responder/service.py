@@ -16,7 +16,7 @@ import yaml
 from tests.integration.responder.project import make_project
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
 TOKEN = "0123456789abcdef-test"
@@ -52,10 +52,11 @@ class Service:
     def write_settings(self) -> None:
         self.config.write_text(yaml.safe_dump(self.settings))
 
-    def start(self, *, keep_log: bool = False) -> None:
+    def start(self, *, keep_log: bool = False, within: Sequence[str] = ()) -> None:
+        """Start it, by a program that becomes what its arguments name, if one is given."""
         self.write_settings()
         environment = {**os.environ, "ALERT_RESPONDER_TOKENS": TOKEN}
-        command_line = [sys.executable, "-m", "alert_responder", "--config", str(self.config), "serve"]
+        command_line = [*within, sys.executable, "-m", "alert_responder", "--config", str(self.config), "serve"]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(command_line, env=environment, stderr=log if keep_log else None)
         self.until(self._answers, seconds=90)
