@@ -14,7 +14,7 @@ from rich.text import Text
 
 from lab import compose, responder
 from lab.demo import Narrator, demo
-from lab.drill import Drill, choose_fault, prepare, run_drill, settle
+from lab.drill import Drill, choose_fault, hear_the_end, prepare, run_drill, settle
 from lab.engine import ensure_engine, require_engine
 from lab.faults import FAULTS
 from lab.images import ensure_images
@@ -158,6 +158,7 @@ def run_every_drill(
         for chosen in sorted(FAULTS.values(), key=lambda each: (each.runbook, each.option, each.name)):
             with board.step(f"{chosen.runbook} {chosen.option}: {chosen.name}"):
                 settle()
+                hear_the_end(chosen.runbook)
                 try:
                     done.append(run_drill(chosen.name))
                 except LabError as error:

@@ -169,6 +169,20 @@ def settle(seconds: float = REST_SECONDS) -> None:
         time.sleep(0.5)
 
 
+def hear_the_end(runbook: str, seconds: float = 30.0) -> None:
+    """Wait until no incident of a runbook is open: it would take the next fault's alert for a part of itself.
+
+    An end that got lost is not waited for any longer.
+    """
+
+    def is_open(line: dict[str, Any]) -> bool:
+        return line["runbook"] == runbook and line["status"] in ("open", "escalated")
+
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline and any(map(is_open, responder.incidents())):
+        time.sleep(0.5)
+
+
 def _unrest() -> list[str]:
     ill = [f"{service.name} is not healthy" for service in compose.services() if not compose.is_well(service)]
     if ill:

@@ -5,16 +5,25 @@ from lab.faults._alerting import ROUTES, ask, heal
 from lab.faults._fault import Fault
 from lab.shell import LabError
 
+# The shop answers 404, which Alertmanager does not try again.
+STALE = "http://lb:8080"
+
 
 def _inject() -> str:
     good = ROUTES.read_text()
-    # The shop answers 404 to it, which Alertmanager does not try again.
-    ROUTES.write_text(good.replace(RECEIVER, "http://lb:8080"))
+    ROUTES.write_text(good.replace(RECEIVER, STALE))
     status, said = ask("alertmanager", "/-/reload", "POST")
     ROUTES.write_text(good)
     if status != 200:  # noqa: PLR2004 -- HTTP's own number
         raise LabError(f"Alertmanager did not load the wrong address: {said}")
-    return "Alertmanager sends to http://lb:8080; the file on disk is right."
+    return f"Alertmanager sends to {STALE}; the file on disk is right."
+
+
+def _undo() -> None:
+    heal()
+    # Nothing tells from outside that the file is not what was loaded, but what was loaded itself.
+    if STALE in ask("alertmanager", "/api/v2/status")[1]:
+        ask("alertmanager", "/-/reload", "POST")
 
 
 FAULT = Fault(
@@ -25,5 +34,5 @@ FAULT = Fault(
     alert="PrometheusAlertingFailure",
     happens="the receiver moved, its old address answers 404, and Alertmanager was not told to load the corrected file",
     inject=_inject,
-    undo=heal,
+    undo=_undo,
 )
